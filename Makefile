@@ -1,0 +1,30 @@
+.DEFAULT_GOAL := help
+.PHONY: help fmt check test demo check-extra prove bench
+
+help: ## Say what each target does
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+fmt: ## Format the code and mend what can be mended
+	uv run ruff format
+	uv run ruff check --fix
+
+check: ## Format, lint, types, and the tests that need no Java (under a minute)
+	uv run ruff format --check
+	uv run ruff check
+	uv run mypy
+	uv run pytest -q tests/unit tests/aws tests/contract
+
+test: ## Everything
+	uv run pytest
+
+demo: ## The whole chain on this machine
+	uv run lakehouse demo
+
+check-extra: ## The wheel builds, installs alone and starts
+	uv run pytest -q -m extra
+
+prove: ## The proofs at full size
+	uv run pytest -q -m "prove or not prove" tests/spark
+
+bench: ## The benchmarks behind docs/performance.md
+	uv run python benchmarks/ingest.py

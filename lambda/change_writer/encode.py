@@ -1,0 +1,232 @@
+"""Change records as text, and the objects that hold them: lines, names, folders, sizes. Pure.
+
+Nothing here reads a clock: a redelivered event makes the same names, whatever the time is.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+GZIP_LEVEL = 6
+UNDATED_FOLDER = "dt=1970-01-01/HH=00"
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+json_string = json.JSONEncoder(ensure_ascii=False).encode
+"""JSON text of one string, quotes included; characters outside ASCII stand as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a change record says of its change; times are ms since 1970 in UTC (design, section 3)."""
+
+    event_id: str
+    event_name: str
+    sequence: str
+    approx_stream_ts: int | None
+    ingest_ts: int
+    delete_kind: str | None = None
+    """`ttl` or `user` on a tombstone, else None."""
+
+    @property
+    def is_deleted(self) -> bool:
+        """True on a tombstone."""
+        return self.delete_kind is not None
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertedRecord:
+    """One change record: the table (or stream) it comes from, its metadata, its line as it lands."""
+
+    origin: str
+    metadata: Metadata
+    line: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One NDJSON line, and what cutting and naming need to know of it.
+
+    `index` is the record's place in the event. `identity` is what the object's name is made of: the
+    event id, or for quarantine the raw record as canonical JSON. `data` ends with `\\n`.
+    """
+
+    index: int
+    identity: str
+    created_ms: int | None
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LandingObject:
+    """One object to put; `first_index` is the place in the event of the first record that it holds."""
+
+    key: str
+    body: bytes
+    first_index: int
+    lines: int
+
+
+def escape_name(name: str) -> str:
+    """The name under which an item's top-level attribute is written.
+
+    Names that could be mistaken for metadata (a leading `_`, or `is_deleted`) get `__` in front.
+    Metadata begins with exactly one `_`, so no two names meet and `unescape_name` undoes this.
+    """
+    return f"__{name}" if name.startswith("_") or name == "is_deleted" else name
+
+
+def unescape_name(written: str) -> str:
+    """The attribute's name in the item. Raises ValueError for a name that no attribute is written under."""
+    name = written[2:] if written.startswith("__") else written
+    if escape_name(name) != written:
+        raise ValueError(f"{written!r} is metadata, not the name of an attribute")
+    return name
+
+
+def change_record_line(metadata: Metadata, attributes: Iterable[tuple[str, str]]) -> bytes:
+    """One change record as a line of NDJSON, UTF-8, `\\n` at its end.
+
+    `attributes` are (name in the item, value as JSON text); names are escaped here. `updated_at` is
+    added from the creation time where the item has none. Raises UnicodeEncodeError for lone surrogates.
+    """
+    parts = [
+        f'"_eventID":{json_string(metadata.event_id)}',
+        f'"_eventName":{json_string(metadata.event_name)}',
+        f'"_sequence":{json_string(metadata.sequence)}',
+        f'"_ingestTs":{metadata.ingest_ts}',
+        f'"is_deleted":{"true" if metadata.is_deleted else "false"}',
+    ]
+    if metadata.approx_stream_ts is not None:
+        parts.append(f'"_approxStreamTs":{metadata.approx_stream_ts}')
+    if metadata.delete_kind is not None:
+        parts.append(f'"_deleteKind":{json_string(metadata.delete_kind)}')
+    has_updated_at = False
+    for name, value in attributes:
+        has_updated_at = has_updated_at or name == "updated_at"
+        parts.append(f"{json_string(escape_name(name))}:{value}")
+    if not has_updated_at and metadata.approx_stream_ts is not None:
+        parts.append(f'"updated_at":{metadata.approx_stream_ts}')
+    return ("{" + ",".join(parts) + "}\n").encode("utf-8")
+
+
+def quarantine_line(source: str, reason: str, detail: str, event_id: str | None, raw_record: str) -> bytes:
+    """One quarantined record as a line of NDJSON, in ASCII; `raw_record` is text of `canonical_json`."""
+    head = {"source": source, "reason": reason, "detail": detail, "eventID": event_id}
+    text = json.dumps(head, separators=(",", ":"))
+    return f'{text[:-1]},"record":{raw_record}}}\n'.encode("ascii")
+
+
+def canonical_json(value: object) -> str:
+    """Any value that an event may hold as JSON text in ASCII, members sorted: equal values, equal text.
+
+    Sets become sorted arrays, lone surrogates escapes, bytes `{"B64": "<base64>"}`; Decimal, date,
+    datetime, NaN and infinities become text; anything else its type's name. Depth does not matter:
+    this is what saves a record that nests too deep for recursion.
+    """
+    written: list[str] = []
+    todo: list[object] = [value]
+    while todo:
+        part = todo.pop()
+        if isinstance(part, _Verbatim):
+            written.append(part.text)
+        elif isinstance(part, Mapping):
+            todo.append(_Verbatim("}"))
+            members = sorted(((str(name), member) for name, member in part.items()), key=lambda pair: pair[0])
+            for place, (name, member) in reversed(list(enumerate(members))):
+                todo += [member, _Verbatim(f"{',' if place else ''}{json.dumps(name)}:")]
+            written.append("{")
+        elif isinstance(part, list | tuple | set | frozenset):
+            elements = part if isinstance(part, list | tuple) else sorted(part, key=canonical_json)
+            todo.append(_Verbatim("]"))
+            for place, member in reversed(list(enumerate(elements))):
+                todo += [member, _Verbatim("," if place else "")]
+            written.append("[")
+        else:
+            written.append(_scalar_json(part))
+    return "".join(written)
+
+
+def object_name(identities: Sequence[str]) -> str:
+    """The name of the object that holds these records, in this order: 40 hex digits of a SHA-256.
+
+    The JSON array makes it unambiguous where one identity ends and the next begins.
+    """
+    text = json.dumps(list(identities), separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:40]
+
+
+def hour_folder(created_ms: Iterable[int | None]) -> str:
+    """`dt=YYYY-MM-DD/HH=HH`, the UTC hour of the first creation time there is, else of 1970."""
+    first = next((ms for ms in created_ms if ms is not None), None)
+    if first is None:
+        return UNDATED_FOLDER
+    return f"{_EPOCH + timedelta(milliseconds=first):dt=%Y-%m-%d/HH=%H}"
+
+
+def gzip_lines(lines: Iterable[bytes]) -> bytes:
+    """The lines as one gzip member whose bytes depend on nothing but the lines."""
+    return gzip.compress(b"".join(lines), compresslevel=GZIP_LEVEL, mtime=0)
+
+
+def cut(lines: Iterable[Line], max_records: int, max_bytes: int) -> Iterator[list[Line]]:
+    """Cut lines into runs of at most `max_records` and `max_bytes` uncompressed, keeping their order.
+
+    A line longer than `max_bytes` gets a run of its own.
+    """
+    run: list[Line] = []
+    size = 0
+    for line in lines:
+        if run and (len(run) >= max_records or size + len(line.data) > max_bytes):
+            yield run
+            run, size = [], 0
+        run.append(line)
+        size += len(line.data)
+    if run:
+        yield run
+
+
+def pack(lines: Iterable[tuple[str, Line]], max_records: int, max_bytes: int) -> list[LandingObject]:
+    """The objects for (folder, line) pairs in event order: cut by folder, sorted by first record."""
+    by_folder: dict[str, list[Line]] = {}
+    for folder, line in lines:
+        by_folder.setdefault(folder, []).append(line)
+    objects = [
+        LandingObject(
+            key=f"{folder}/{hour_folder(line.created_ms for line in run)}"
+            f"/{object_name([line.identity for line in run])}.ndjson.gz",
+            body=gzip_lines(line.data for line in run),
+            first_index=run[0].index,
+            lines=len(run),
+        )
+        for folder, folder_lines in by_folder.items()
+        for run in cut(folder_lines, max_records, max_bytes)
+    ]
+    return sorted(objects, key=lambda landing_object: landing_object.first_index)
+
+
+@dataclass(frozen=True, slots=True)
+class _Verbatim:
+    text: str
+
+
+def _scalar_json(value: object) -> str:
+    if value is None or isinstance(value, str | bool | int):
+        return json.dumps(value)
+    if isinstance(value, float):
+        return json.dumps(value if math.isfinite(value) else str(value))
+    if isinstance(value, bytes | bytearray):
+        return json.dumps({"B64": base64.b64encode(value).decode("ascii")}, separators=(",", ":"))
+    if isinstance(value, Decimal):
+        return json.dumps(str(value))
+    if isinstance(value, date):
+        return json.dumps(value.isoformat())
+    return json.dumps(f"<{type(value).__name__}>")

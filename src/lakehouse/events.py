@@ -1,0 +1,45 @@
+"""The change record: one landed NDJSON line, as the writer makes it and the ingest reads it.
+
+Standard library only. The Lambda has these names too, in its own package; a contract test feeds
+its bytes to the reader, so that the two cannot drift apart.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+EVENT_ID: Final = "_eventID"
+EVENT_NAME: Final = "_eventName"
+SEQUENCE: Final = "_sequence"
+CHANGED_MS: Final = "_approxStreamTs"
+INGESTED_MS: Final = "_ingestTs"
+IS_DELETED: Final = "is_deleted"
+DELETE_KIND: Final = "_deleteKind"
+UPDATED_AT: Final = "updated_at"
+
+METADATA: Final = (
+    EVENT_ID,
+    EVENT_NAME,
+    SEQUENCE,
+    CHANGED_MS,
+    INGESTED_MS,
+    IS_DELETED,
+    DELETE_KIND,
+    UPDATED_AT,
+)
+
+QUARANTINE_FOLDER: Final = "_quarantine"
+"""Where the writer lands records that it could not convert, under the landing prefix."""
+
+SET_ASIDE_FOLDER: Final = "_set_aside"
+"""Where `lakehouse landing set-aside` moves objects that cannot be read."""
+
+END: Final = r"(?![\s\S])"
+"""End of the text. `$` also matches before a last line break, in Java and in Python."""
+
+_LABEL = r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}"
+
+SEQUENCE_PATTERN: Final = rf"^{_LABEL}/(\d{{40}}|-{_LABEL}Z(/\d{{4}})?)(\+{_LABEL}Z)*{END}"
+"""A sequence that orders as text: `<stream label>/<number padded to 40>` for a stream record,
+`<label>/-<snapshot time>[/<attempt>]` for a snapshot, either with `+<reconcile start>` for a repair.
+A number that is not padded would sort wrongly, so it is no sequence."""

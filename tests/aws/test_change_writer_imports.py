@@ -1,0 +1,66 @@
+"""The function starts small: no Spark, nothing of the package, boto3 only for the put."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+
+import pytest
+from aws_support import LAMBDA
+
+PACKAGE = LAMBDA / "change_writer"
+
+
+def modules_after(code: str) -> set[str]:
+    """Top-level names in sys.modules of a fresh interpreter that has run `code`."""
+    script = f"import sys; sys.path.insert(0, {str(LAMBDA)!r})\n{code}\nprint(*sys.modules)"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment
+    )
+    return {name.split(".")[0] for name in done.stdout.split()}
+
+
+def test_the_pure_modules_need_the_standard_library_only() -> None:
+    names = modules_after("import change_writer.dynamodb, change_writer.encode, change_writer.settings")
+    assert not names & {"boto3", "botocore", "pyspark", "delta", "lakehouse"}
+
+
+def test_importing_the_handler_brings_neither_spark_nor_the_package_nor_boto3() -> None:
+    names = modules_after("import change_writer.handler")
+    assert not names & {"boto3", "botocore", "pyspark", "delta", "lakehouse"}
+
+
+def test_making_the_client_brings_boto3_and_neither_spark_nor_the_package() -> None:
+    names = modules_after(
+        "import os; os.environ['AWS_DEFAULT_REGION'] = 'eu-west-1'\n"
+        "from change_writer.landing import s3_client; s3_client()"
+    )
+    assert "boto3" in names
+    assert not names & {"pyspark", "delta", "lakehouse"}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.name)
+def test_no_module_names_anything_but_the_standard_library_itself_and_boto3(path: object) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))  # type: ignore[attr-defined]
+    imported = {
+        name.split(".")[0]
+        for node in ast.walk(tree)
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+    allowed = set(sys.stdlib_module_names) | {"change_writer"}
+    if path.name == "landing.py":  # type: ignore[attr-defined]
+        allowed |= {"boto3", "botocore", "mypy_boto3_s3"}
+    assert imported <= allowed
+
+
+def test_the_folder_of_the_functions_is_no_package() -> None:
+    assert not (LAMBDA / "__init__.py").exists()
