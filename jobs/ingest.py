@@ -1,0 +1,47 @@
+"""Job: run the ingest streams, once for all that has landed or at an interval.
+
+    python jobs/ingest.py --catalog main --landing /Volumes/main/ops/landing \\
+        --checkpoints /Volumes/main/ops/checkpoints --trigger "30 seconds"
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from pyspark.sql import SparkSession
+
+from lakehouse.ingest import Result, Trigger, ingest
+from lakehouse.job import add_settings, settings_from, tables_from
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, run, report. The exit status is 1 if a stream ended in an error."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_settings(parser)
+    parser.add_argument(
+        "--trigger", type=Trigger.parse, default=Trigger(), help="available-now, or '30 seconds'"
+    )
+    parser.add_argument(
+        "--wait", type=float, default=0.0, help="seconds to wait for a checkpoint's other holder"
+    )
+    args = parser.parse_args(argv)
+    spark = SparkSession.builder.getOrCreate()
+    spark.conf.set("spark.sql.session.timeZone", "UTC")
+    results = ingest(
+        spark, settings_from(args), tables_from(args), args.trigger, wait=args.wait, on_end=_report
+    )
+    return 1 if any(r.error for r in results) else 0
+
+
+def _report(result: Result) -> None:
+    print(
+        f"{result.stream}: {result.batches}, {result.seconds:.1f} s, {result.error or 'ended well'}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

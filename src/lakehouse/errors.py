@@ -1,0 +1,123 @@
+"""Every error that lakehouse raises on purpose.
+
+    LakehouseError
+    ├── ConfigurationError          a setting, an argument or a table file is wrong
+    │   ├── TableDefinitionError    a Table or Column that cannot work
+    │   ├── UnknownTableError       a name that no table file declares
+    │   └── PlatformError           Java, Spark jars or an extra are missing on this machine
+    ├── DataError                   what lies in landing cannot be applied
+    │   └── CorruptObjectError      a torn or corrupt gzip object stops its table's stream
+    ├── LeaseError                  the checkpoint belongs to somebody else
+    │   ├── LeaseHeldError          another process holds it now
+    │   └── LeaseLostError          another process took it from us
+    ├── StreamError                 a table's stream stopped for another reason
+    │   └── DeliveryError           the local poller could not deliver a batch (lakehouse.local.poller)
+    └── QueryError                  a statement that `lakehouse sql` does not run
+
+Each error carries what it is about as attributes and builds its message from them; the message
+ends with what to do next. `transient` says whether the same call may succeed later unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class LakehouseError(Exception):
+    """Base of every error raised on purpose."""
+
+    transient = False
+
+
+class ConfigurationError(LakehouseError):
+    """A setting, an argument or a table file is wrong."""
+
+
+class TableDefinitionError(ConfigurationError):
+    """A `Table` or `Column` that cannot work; raised when it is constructed."""
+
+    def __init__(self, table: str, problem: str) -> None:
+        self.table = table
+        self.problem = problem
+        super().__init__(f"Table {table!r}: {problem}")
+
+
+class UnknownTableError(ConfigurationError):
+    """A name that no file in lakehouse/tables declares."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name = name
+        self.known = tuple(known)
+        super().__init__(f"There is no table {name!r}. The tables are: {', '.join(known)}.")
+
+
+class PlatformError(ConfigurationError):
+    """Something that this machine needs is missing: Java, the Spark jars, an optional package."""
+
+    def __init__(self, missing: str, next_step: str) -> None:
+        self.missing = missing
+        self.next_step = next_step
+        super().__init__(f"{missing} {next_step}")
+
+
+class DataError(LakehouseError):
+    """What lies in landing cannot be applied."""
+
+
+class CorruptObjectError(DataError):
+    """A torn or corrupt gzip object stopped its table's stream; nothing of its batch was applied."""
+
+    def __init__(self, table: str, path: str, detail: str) -> None:
+        self.table = table
+        self.path = path
+        self.detail = detail
+        super().__init__(
+            f"Table {table!r} stopped at {path}: {detail}. Nothing of its batch was applied. "
+            f"To let the table go on without this object: lakehouse landing set-aside '{path}'"
+        )
+
+
+class LeaseError(LakehouseError):
+    """The checkpoint belongs to somebody else."""
+
+
+class LeaseHeldError(LeaseError):
+    """Another process holds the checkpoint."""
+
+    transient = True
+
+    def __init__(self, stream: str, holder: str, path: str, age_seconds: float) -> None:
+        self.stream = stream
+        self.holder = holder
+        self.path = path
+        self.age_seconds = age_seconds
+        super().__init__(
+            f"The checkpoint of {stream!r} is held by {holder} (last heartbeat {age_seconds:.0f} s ago, "
+            f"lease {path}). Stop that process, or wait for it: lakehouse ingest --wait."
+        )
+
+
+class LeaseLostError(LeaseError):
+    """Another process took the checkpoint while this one was at work; this one stops."""
+
+    def __init__(self, stream: str, path: str, holder: str) -> None:
+        self.stream = stream
+        self.path = path
+        self.holder = holder
+        super().__init__(
+            f"The lease {path} of {stream!r} now names {holder}: this process had been silent for too "
+            "long and stops. The batch at hand is repeated by the new holder; nothing is lost."
+        )
+
+
+class StreamError(LakehouseError):
+    """A table's stream stopped; the other tables go on."""
+
+    def __init__(self, stream: str, detail: str) -> None:
+        self.stream = stream
+        self.detail = detail
+        super().__init__(f"The stream of {stream!r} stopped: {detail}")
+
+
+class QueryError(LakehouseError):
+    """A statement that `lakehouse sql` does not run, or that Spark refused."""

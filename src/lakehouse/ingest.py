@@ -1,0 +1,392 @@
+"""The streams: one per table, from its source to its state table, and one for the writer's quarantine.
+
+A stream is a file source, a checkpoint with a lease, and a batch function. The batch function obeys the
+strictest platform (serverless, Spark Connect): plain data in its closure, the batch's own session, no
+cache. Records are parsed once and staged as Parquet; every sink of the batch reads that.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import unquote
+
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from lakehouse import events, ops
+from lakehouse.changes import latest_changes
+from lakehouse.errors import ConfigurationError, CorruptObjectError, LakehouseError, StreamError
+from lakehouse.lease import Lease
+from lakehouse.merge import KEY_LITERALS, Applied, append_once, insert_missing, merge_latest, retrying
+from lakehouse.parse import parse_documents, parse_lines
+from lakehouse.settings import Settings
+from lakehouse.sources import Source, lines_of, source_of
+from lakehouse.table import Table
+
+RESTART_SECONDS = (10.0, 300.0)
+"""The first and the longest pause before a stream that stopped is started again."""
+
+WRITER_QUARANTINE = "quarantine"
+"""Name of the stream over the raw objects of the writer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """When a stream looks for new objects: once for all there is (`every` None), or every so often."""
+
+    every: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Trigger:
+        """`available-now`, or an interval such as `30 seconds`.
+
+        Raises:
+            ConfigurationError: neither of the two.
+        """
+        if text == "available-now":
+            return cls()
+        if re.fullmatch(r"\d+ (second|minute|hour)s?", text):
+            return cls(text)
+        raise ConfigurationError(
+            f"--trigger {text!r}: use available-now, or an interval such as '30 seconds'."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """What the batches of one stream did in one run. All counts are of records but `files`."""
+
+    files: int = 0
+    records: int = 0
+    upserts: int = 0
+    deletes: int = 0
+    stale: int = 0
+    quarantined: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How one stream ended. `error` is None if it came to its end."""
+
+    stream: str
+    batches: Batches
+    seconds: float
+    error: LakehouseError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """A stream's plain data, as it travels in the closure of its batch function.
+
+    `writer` is the name and the identity of the checkpoint; known once the lease is held.
+    """
+
+    name: str
+    source: Source
+    settings: Settings
+    table: Table | None
+    folder: str
+    run_id: str
+    writer: str = ""
+
+
+def ingest(
+    spark: SparkSession,
+    settings: Settings,
+    tables: Sequence[Table],
+    trigger: Trigger = Trigger(),
+    *,
+    wait: float = 0.0,
+    on_end: Callable[[Result], None] = lambda _: None,
+    on_progress: Callable[[str, int], None] = lambda _stream, _rows: None,
+    stop: threading.Event | None = None,
+) -> list[Result]:
+    """Run the streams of the tables, and the stream over the writer's quarantine, until they end.
+
+    One stream's failure leaves the others at work; its result carries the error. A table whose
+    documents have no configured location is passed over.
+
+    Args:
+        wait: seconds to wait for a checkpoint that another process holds.
+        on_end: told of each stream as it ends, on that stream's thread; with an interval the stream is
+            then started again if it had failed.
+        on_progress: told of the records read since the last call.
+        stop: set it to stop the streams after the batch at hand.
+    """
+    run_id = uuid.uuid4().hex
+    stop = stop or threading.Event()
+    streams = [s for s in (_stream_of(settings, t, run_id) for t in tables) if s is not None]
+    streams.append(_writer_quarantine(settings, run_id))
+    results: list[Result] = []
+
+    def run(stream: _Stream) -> None:
+        pause = RESTART_SECONDS[0]
+        while True:
+            result = _attempt(spark, stream, trigger, wait, on_progress, stop)
+            on_end(result)
+            # A stream that is to keep going is started again, whatever stopped it: its cause may be mended
+            # (an object set aside, a lease given up), and the other streams must not be ended for it.
+            if result.error is None or trigger.every is None or stop.wait(pause):
+                break
+            pause = min(2 * pause, RESTART_SECONDS[1])
+        results.append(result)
+
+    threads = [threading.Thread(target=run, args=(s,), name=f"stream-{s.name}") for s in streams]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    order = {s.name: i for i, s in enumerate(streams)}
+    return sorted(results, key=lambda r: order[r.stream])
+
+
+def _attempt(
+    spark: SparkSession,
+    stream: _Stream,
+    trigger: Trigger,
+    wait: float,
+    on_progress: Callable[[str, int], None],
+    stop: threading.Event,
+) -> Result:
+    started = time.monotonic()
+    error: LakehouseError | None = None
+    batches = Batches()
+    try:
+        try:
+            _run(spark, stream, trigger, wait, on_progress, stop)
+        finally:
+            batches = _sum(spark, stream)
+    except LakehouseError as caught:
+        error = caught
+    except PySparkException as caught:
+        error = _explain(stream, caught)
+    except Exception as caught:  # noqa: BLE001 - the edge of a thread: what is not caught here is lost
+        error = StreamError(stream.name, f"{type(caught).__name__}: {caught}")
+    return Result(stream.name, batches, time.monotonic() - started, error)
+
+
+def process_batch(stream: _Stream, batch: DataFrame, batch_id: int) -> None:
+    """Apply one batch: stage it, then state, quarantine and progress, each a commit of its own.
+
+    Called again for the same batch it writes only what is missing. A commit that met another writer's
+    makes the whole of it be done again.
+    """
+    started = datetime.now(UTC)
+    staged = _stage(stream, batch)
+    # An attempt that loses its last commit has made the first ones: what those wrote still counts.
+    applied: list[Applied] = []
+    retrying(lambda: _apply(stream, staged, batch_id, started, applied), f"batch {batch_id} of {stream.name}")
+
+
+# --- one batch -------------------------------------------------------------------------------------
+
+
+def _stage(stream: _Stream, batch: DataFrame) -> DataFrame:
+    rows = stream.source.rows(batch)
+    if stream.table is None:
+        parsed = _parse_writer_quarantine(rows)
+    elif stream.table.format == "documents":
+        parsed = parse_documents(rows, stream.table)
+    else:
+        parsed = parse_lines(rows, stream.table)
+    path = f"{stream.folder}/staged"
+    parsed.write.mode("overwrite").parquet(path)
+    return batch.sparkSession.read.schema(parsed.schema).parquet(path)
+
+
+def _apply(
+    stream: _Stream, staged: DataFrame, batch_id: int, started: datetime, applied: list[Applied]
+) -> None:
+    spark, settings = staged.sparkSession, stream.settings
+    bad = F.col("_problem").isNotNull()
+    counts = staged.agg(
+        F.count("*").alias("records"),
+        F.count_if(bad).alias("quarantined"),
+        F.count_if(~bad & F.col("_rescued_data").isNotNull()).alias("rescued"),
+        # As a number: a timestamp would pass through Python's local time, which has gaps and an end.
+        F.unix_micros(F.max(F.when(~bad, F.col("_changed_at")))).alias("last_changed"),
+        F.count_distinct("_source_file").alias("files"),
+    ).first()
+    assert counts is not None
+    valid = counts.records - counts.quarantined
+    if valid and stream.table is not None:
+        latest = latest_changes(staged.where(~bad).drop("_problem", "_detail", "_raw"), stream.table.keys)
+        pin_keys = valid <= KEY_LITERALS
+        applied.append(
+            merge_latest(spark, settings, stream.table, latest, datetime.now(UTC), pin_keys=pin_keys)
+        )
+    if counts.quarantined:
+        rows = _quarantine_rows(stream, staged.where(bad), batch_id)
+        insert_missing(spark, settings.table("ops", "quarantine"), rows, "quarantine_id")
+    upserts, deletes = sum(a.upserts for a in applied), sum(a.deletes for a in applied)
+    progress = (
+        stream.writer,
+        batch_id,
+        stream.table.name if stream.table else None,
+        stream.run_id,
+        started,
+        datetime.now(UTC),
+        counts.files,
+        counts.records,
+        upserts,
+        deletes,
+        valid - upserts - deletes,
+        counts.quarantined,
+        counts.rescued,
+    )
+    schema = ", ".join(f"{c.name} {c.type}" for c in ops.BATCHES if c.name != "last_changed_at")
+    row = spark.createDataFrame([progress], schema)
+    row = row.withColumn("last_changed_at", F.timestamp_micros(F.lit(counts.last_changed).cast("bigint")))
+    append_once(row, settings.table("ops", "batches"), writer=stream.writer, version=batch_id)
+
+
+def _quarantine_rows(stream: _Stream, bad: DataFrame, batch_id: int) -> DataFrame:
+    """Rows of ops.quarantine, the id from what the record is and where it lies, so that a replay finds it."""
+    folder = stream.settings.landing if stream.table is None or stream.table.format == "changes" else ""
+    below = re.sub(r"^([a-z0-9]+:)?/*", "", folder)
+    path = F.regexp_replace(_decoded("_source_file"), r"^([a-z0-9]+:)?/*", "")
+    where = F.when(
+        path.startswith(below + "/"), path.substr(F.lit(len(below) + 2), F.length(path))
+    ).otherwise(path)
+    source = F.col("_source") if stream.table is None else F.lit(stream.table.source)
+    identity = F.to_json(F.struct(source.alias("s"), where.alias("o"), F.col("_raw").alias("r")))
+    return bad.select(
+        F.sha2(identity, 256).alias("quarantine_id"),
+        source.alias("source"),
+        F.col("_problem").alias("reason"),
+        F.col("_detail").alias("detail"),
+        where.alias("object"),
+        F.col("_raw").alias("raw"),
+        F.current_timestamp().alias("quarantined_at"),
+        F.lit(stream.writer).alias("stream"),
+        F.lit(batch_id).cast("bigint").alias("batch_id"),
+    )
+
+
+def _decoded(path: str | Column) -> Column:
+    """A path as it is, from the URL that Spark makes of it; `url_decode` alone takes + for a blank."""
+    return F.url_decode(F.replace(F.col(path) if isinstance(path, str) else path, F.lit("+"), F.lit("%2B")))
+
+
+def _parse_writer_quarantine(lines: DataFrame) -> DataFrame:
+    """Lines of the writer's raw quarantine: what it could not convert, each a row of ops.quarantine."""
+    said = F.from_json("value", "source string, reason string, detail string")
+    folder = F.regexp_extract("_source_file", rf"/{events.QUARANTINE_FOLDER}/([^/]+)/", 1)
+    return lines.select(
+        F.coalesce(said["source"], _decoded(folder)).alias("_source"),
+        F.coalesce(said["reason"], F.lit("not_json")).alias("_problem"),
+        said["detail"].alias("_detail"),
+        F.col("value").alias("_raw"),
+        "_source_file",
+        F.lit(None).cast("string").alias("_rescued_data"),
+        F.lit(None).cast("timestamp").alias("_changed_at"),
+    )
+
+
+# --- one stream ------------------------------------------------------------------------------------
+
+
+def _stream_of(settings: Settings, table: Table, run_id: str) -> _Stream | None:
+    folder = f"{settings.checkpoints}/{table.name}"
+    source: Source | None
+    if table.format == "documents":
+        source = source_of(settings, table.source, folder)
+    else:
+        source = lines_of(settings, table.source)
+    if source is None:
+        return None
+    return _Stream(table.name, source, settings, table, folder, run_id)
+
+
+def _writer_quarantine(settings: Settings, run_id: str) -> _Stream:
+    folder = f"{settings.checkpoints}/{WRITER_QUARANTINE}"
+    source = lines_of(settings, events.QUARANTINE_FOLDER)
+    return _Stream(WRITER_QUARANTINE, source, settings, None, folder, run_id)
+
+
+def _identity(folder: str) -> str:
+    """What tells this checkpoint from an earlier one in the same folder: with a new checkpoint batch
+    numbers start again, and must not be taken for batches that are already in ops.batches."""
+    path = Path(folder) / "stream.json"
+    if not (path.exists() and (Path(folder) / "checkpoint" / "metadata").exists()):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"identity": uuid.uuid4().hex[:12]}), encoding="utf-8")
+    identity: str = json.loads(path.read_text(encoding="utf-8"))["identity"]
+    return identity
+
+
+def _run(
+    spark: SparkSession,
+    stream: _Stream,
+    trigger: Trigger,
+    wait: float,
+    on_progress: Callable[[str, int], None],
+    stop: threading.Event,
+) -> None:
+    with Lease(stream.folder, stream.name, wait=wait) as lease:
+        named = replace(stream, writer=f"{stream.name}/{_identity(stream.folder)}")
+
+        def on_batch(batch: DataFrame, batch_id: int) -> None:
+            process_batch(named, batch, batch_id)
+
+        stream.source.discover(spark)
+        writer = (
+            stream.source.stream(spark)
+            .writeStream.foreachBatch(on_batch)
+            .queryName(f"lakehouse-{stream.name}")
+        )
+        writer = writer.option("checkpointLocation", f"{stream.folder}/checkpoint")
+        writer = (
+            writer.trigger(processingTime=trigger.every)
+            if trigger.every
+            else writer.trigger(availableNow=True)
+        )
+        query = writer.start()
+        last_batch = -1
+        try:
+            while not query.awaitTermination(1):
+                lease.check()
+                if trigger.every:
+                    stream.source.discover(spark)
+                progress = query.lastProgress
+                if progress and progress["batchId"] != last_batch:
+                    last_batch = progress["batchId"]
+                    on_progress(stream.name, int(progress["numInputRows"]))
+                if stop.is_set() and not (query.status or {}).get("isTriggerActive"):
+                    break
+        finally:
+            query.stop()
+
+
+def _sum(spark: SparkSession, stream: _Stream) -> Batches:
+    """What this run's batches of the stream did, from ops.batches."""
+    names = list(Batches.__dataclass_fields__)
+    mine = (F.col("run_id") == stream.run_id) & F.col("stream").startswith(f"{stream.name}/")
+    row = (
+        spark.table(stream.settings.table("ops", "batches"))
+        .where(mine)
+        .agg(*(F.coalesce(F.sum(n), F.lit(0)).alias(n) for n in names))
+        .first()
+    )
+    assert row is not None
+    return Batches(**row.asDict())
+
+
+def _explain(stream: _Stream, error: PySparkException) -> LakehouseError:
+    """Turn Spark's error into ours: a landed object that cannot be read, or a stream that stopped."""
+    text = str(error)
+    found = re.search(r"FAILED_READ_FILE[^\]]*\][^:]*?(?:file|path)[: ]+(\S+?)\.?(?:\s|$)", text)
+    if found:
+        detail = "the gzip object is torn or corrupt" if "gz" in found[1] else "it cannot be read"
+        return CorruptObjectError(stream.name, unquote(found[1]), detail)
+    first = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
+    return StreamError(stream.name, first[:500])

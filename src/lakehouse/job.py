@@ -1,0 +1,67 @@
+"""Arguments that every job has, and the settings they make."""
+
+from __future__ import annotations
+
+import argparse
+
+from lakehouse.errors import ConfigurationError
+from lakehouse.settings import Settings
+from lakehouse.table import Table
+from lakehouse.tables import TABLES, table
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments from which `settings_from` and `tables_from` read."""
+    parser.add_argument(
+        "--landing", required=True, help="location under which the writer lands, a folder a source"
+    )
+    parser.add_argument("--checkpoints", required=True, help="folder of checkpoints, in a managed volume")
+    parser.add_argument("--catalog", default="spark_catalog")
+    parser.add_argument("--silver", default="silver", help="schema of the state tables")
+    parser.add_argument("--gold", default="gold", help="schema of the views")
+    parser.add_argument("--ops", default="ops", help="schema of batches and quarantine")
+    parser.add_argument("--tables", default="", help="names divided by commas; all if empty")
+    parser.add_argument("--documents", action="append", default=[], metavar="SOURCE=LOCATION")
+    parser.add_argument("--max-files", type=int, default=1000, help="objects a batch takes at most")
+    parser.add_argument("--platform", choices=("databricks", "local"), default="databricks")
+    parser.add_argument("--warehouse", default=None, help="folder of the tables (platform local only)")
+    parser.add_argument(
+        "--no-file-events", action="store_true", help="list folders instead of using file events"
+    )
+
+
+def settings_from(args: argparse.Namespace) -> Settings:
+    """The settings that the arguments say.
+
+    Raises:
+        ConfigurationError: an argument that cannot be right.
+    """
+    documents: dict[str, str] = {}
+    for pair in args.documents:
+        source, found, location = pair.partition("=")
+        if not (source and found and location):
+            raise ConfigurationError(f"--documents {pair!r}: write it as SOURCE=LOCATION.")
+        documents[source] = location
+    return Settings(
+        landing=args.landing,
+        checkpoints=args.checkpoints,
+        documents=documents,
+        catalog=args.catalog,
+        silver=args.silver,
+        gold=args.gold,
+        ops=args.ops,
+        warehouse=args.warehouse,
+        platform=args.platform,
+        max_files=args.max_files,
+        file_events=not args.no_file_events,
+    )
+
+
+def tables_from(args: argparse.Namespace) -> tuple[Table, ...]:
+    """The tables that `--tables` names, all if it names none.
+
+    Raises:
+        UnknownTableError: a name that no table file declares.
+    """
+    names = [name.strip() for name in args.tables.split(",") if name.strip()]
+    return tuple(table(name) for name in names) or TABLES

@@ -1,0 +1,194 @@
+"""A look at landing itself: objects that are torn, empty or misplaced, and setting one aside.
+
+Works on a folder (volumes included) and on S3, through pyarrow's file systems.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
+
+from lakehouse import events
+from lakehouse.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pyarrow import fs
+
+_CHUNK = 1 << 20
+_PLACE = re.compile(
+    rf"(?:{events.QUARANTINE_FOLDER}/)?(?P<source>[^/]+)/dt=\d{{4}}-\d{{2}}-\d{{2}}/HH=\d{{2}}/(?P<name>[^/]+)"
+)
+_EMPTY_GZIP = gzip.compress(b"", mtime=0)
+
+Kind = Literal["torn", "empty", "misplaced", "unread", "set_aside"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One object that needs a look: what is the matter, where it lies, what to do."""
+
+    kind: Kind
+    path: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A place below which objects lie: a file system of pyarrow and the root's path in it."""
+
+    files: fs.FileSystem
+    root: str
+    prefix: str
+
+    def url(self, path: str) -> str:
+        """The path as the streams and the messages of this project write it."""
+        return f"{self.prefix}{path}"
+
+
+def open_store(location: str, environ: Mapping[str, str] = os.environ) -> Store:
+    """The store behind a folder or an `s3://` or `s3a://` URL.
+
+    S3 is reached as the AWS variables say: AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, AWS_REGION, and the
+    default chain of credentials.
+
+    Raises:
+        ConfigurationError: a location of another kind, or a folder that does not exist.
+    """
+    from pyarrow import fs
+
+    parts = urlsplit(location)
+    if parts.scheme in ("s3", "s3a"):
+        endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
+        region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
+        at = urlsplit(endpoint) if endpoint else None
+        files = fs.S3FileSystem(
+            region=region,
+            **({"endpoint_override": at.netloc, "scheme": at.scheme} if at else {}),
+        )
+        return Store(files, f"{parts.netloc}{parts.path}".rstrip("/"), f"{parts.scheme}://")
+    if parts.scheme not in ("", "file"):
+        raise ConfigurationError(f"{location}: use a folder, or an s3:// URL.")
+    path = os.path.abspath(parts.path if parts.scheme else location)
+    return Store(fs.LocalFileSystem(), path.rstrip("/") or "/", "")
+
+
+def check(
+    landing: str,
+    sources: Sequence[str],
+    *,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+    workers: int = 8,
+) -> Iterator[Finding]:
+    """Read every object below a landing location and yield what is wrong, in the order of the paths.
+
+    torn: the gzip stream is cut off or corrupt; it stops its table's stream.
+    empty: no record in it; harmless, but a writer never lands one.
+    misplaced: not `<source>/dt=YYYY-MM-DD/HH=HH/<name>.ndjson.gz`; streams may not see it.
+    unread: of a source that no table reads.
+
+    Args:
+        sources: the sources that tables read.
+        on_progress: told how many of how many objects are done.
+
+    Raises:
+        ConfigurationError: nothing lies at the location.
+    """
+    store = open_store(landing)
+    paths = _list(store, landing)
+    with ThreadPoolExecutor(workers) as pool:
+        for done, found in enumerate(pool.map(lambda p: _look(store, p, sources), paths), start=1):
+            on_progress(done, len(paths))
+            if found is not None:
+                yield found
+
+
+def set_aside(location: str) -> str:
+    """Take one landed object out of its stream's way; returns where it lies now.
+
+    The object moves to `_set_aside/…` below the landing location, and an empty one takes its name, so
+    that a batch that has already listed it can be repeated on any platform.
+
+    Raises:
+        ConfigurationError: the object does not exist, or does not lie below a landing location.
+    """
+    store = open_store(location)
+    match = re.fullmatch(rf"(?P<landing>.*?)/?(?P<place>{_PLACE.pattern})", store.root)
+    if match is None:
+        raise ConfigurationError(
+            f"{location} is no landed object: those lie at <landing>/<source>/dt=YYYY-MM-DD/HH=HH/<name>."
+        )
+    if not _exists(store, store.root):
+        raise ConfigurationError(f"{location} does not exist. `lakehouse landing check` lists what there is.")
+    target = f"{match['landing']}/{events.SET_ASIDE_FOLDER}/{match['place']}"
+    if _exists(store, target):
+        raise ConfigurationError(f"{location} has been set aside before: see {store.url(target)}.")
+    store.files.create_dir(target.rpartition("/")[0], recursive=True)
+    store.files.copy_file(store.root, target)
+    with store.files.open_output_stream(store.root, compression=None) as out:
+        out.write(_EMPTY_GZIP)
+    return store.url(target)
+
+
+def _list(store: Store, landing: str) -> list[str]:
+    from pyarrow import fs
+
+    try:
+        found = store.files.get_file_info(fs.FileSelector(store.root, recursive=True))
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"Nothing lies at {landing}. Check the path, the bucket and the prefix."
+        ) from None
+    below = len(store.root) + 1
+    return sorted(
+        info.path
+        for info in found
+        if info.type == fs.FileType.File and not info.path[below:].startswith(f"{events.SET_ASIDE_FOLDER}/")
+    )
+
+
+def _look(store: Store, path: str, sources: Sequence[str]) -> Finding | None:
+    url = store.url(path)
+    place = path[len(store.root) + 1 :]
+    match = _PLACE.fullmatch(place)
+    if match is None or not match["name"].endswith(".ndjson.gz") or match["name"].startswith(("_", ".")):
+        return Finding(
+            "misplaced", url, "not at <source>/dt=YYYY-MM-DD/HH=HH/<name>.ndjson.gz; move or remove it"
+        )
+    records, problem = _read(store, path)
+    if problem:
+        return Finding("torn", url, f"{problem}; its stream stops here: lakehouse landing set-aside '{url}'")
+    if records == 0:
+        if _exists(store, f"{store.root}/{events.SET_ASIDE_FOLDER}/{place}"):
+            return Finding("set_aside", url, f"its content lies below {events.SET_ASIDE_FOLDER}")
+        return Finding("empty", url, "no record in it; nothing to do, but find out who wrote it")
+    if not place.startswith(events.QUARANTINE_FOLDER) and match["source"] not in sources:
+        return Finding("unread", url, f"no table reads source {match['source']!r}; map it with SOURCE_MAP")
+    return None
+
+
+def _read(store: Store, path: str) -> tuple[int, str]:
+    """Number of records, and what is wrong with the gzip stream."""
+    records, tail = 0, b"\n"
+    with store.files.open_input_stream(path, compression=None) as file, gzip.open(file) as lines:
+        try:
+            while text := lines.read(_CHUNK):
+                records += text.count(b"\n")
+                tail = text[-1:]
+        except EOFError:
+            return records, "torn gzip (it ends too early)"
+        except (gzip.BadGzipFile, zlib.error) as error:
+            return records, f"corrupt gzip ({error})"
+    return records + (tail != b"\n"), ""
+
+
+def _exists(store: Store, path: str) -> bool:
+    from pyarrow import fs
+
+    return bool(store.files.get_file_info(path).type == fs.FileType.File)

@@ -1,0 +1,89 @@
+"""A warehouse folder on this machine: the same tables in every process that opens it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from lakehouse.errors import ConfigurationError
+from lakehouse.local.session import S3Endpoint, local_session
+from lakehouse.settings import Layer, Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from lakehouse.table import Table
+
+
+def local_settings(
+    warehouse: Path, *, landing: str = "", documents: Mapping[str, str] | None = None, max_files: int = 1000
+) -> Settings:
+    """Settings of the local platform; checkpoints lie in the warehouse.
+
+    Raises:
+        ConfigurationError: a location that is neither a folder that exists nor an S3 URL.
+    """
+    warehouse = warehouse.expanduser().resolve()
+    return Settings(
+        landing=_location(landing) if landing else "",
+        checkpoints=str(warehouse / "checkpoints"),
+        documents={name: _location(at) for name, at in (documents or {}).items()},
+        warehouse=str(warehouse),
+        platform="local",
+        max_files=max_files,
+        deletion_vectors=False,
+    )
+
+
+def open_warehouse(
+    settings: Settings, tables: tuple[Table, ...], *, s3: S3Endpoint | None = None, quick: bool = True
+) -> SparkSession:
+    """Start Spark on a warehouse: create what is missing, and know the tables that are there.
+
+    Raises:
+        PlatformError: Java or the jars are missing.
+    """
+    from lakehouse.catalog import set_up
+
+    assert settings.warehouse is not None
+    remote = [settings.landing, *settings.documents.values()]
+    spark = local_session(
+        Path(settings.warehouse), s3=s3, s3a=any(at.startswith("s3a:") for at in remote), quick=quick
+    )
+    attach(spark, settings)
+    set_up(spark, settings, tables)
+    return spark
+
+
+def attach(spark: SparkSession, settings: Settings) -> None:
+    """Tell the session's catalog, which is in memory, of the tables in the warehouse folder."""
+    layers: tuple[Layer, ...] = ("silver", "gold", "ops")
+    for layer in layers:
+        folder = Path(settings.location(layer) or "")
+        if not folder.is_dir():
+            continue
+        spark.sql(f"CREATE SCHEMA IF NOT EXISTS {settings.schema(layer)} LOCATION '{_quoted(folder)}'")
+        for table in sorted(folder.iterdir()):
+            name = settings.table(layer, table.name)
+            if (table / "_delta_log").is_dir() and not spark.catalog.tableExists(name):
+                spark.sql(f"CREATE TABLE {name} USING DELTA LOCATION '{_quoted(table)}'")
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("\\", "\\\\").replace("'", "\\'")
+
+
+def _location(text: str) -> str:
+    """A folder's absolute path, or an S3 URL in the spelling that Hadoop knows."""
+    scheme = urlsplit(text).scheme
+    if scheme in ("s3", "s3a"):
+        return "s3a://" + text.split("://", 1)[1]
+    if scheme not in ("", "file"):
+        raise ConfigurationError(f"{text}: use a folder, or an s3:// URL.")
+    path = os.path.abspath(os.path.expanduser(urlsplit(text).path if scheme else text))
+    if not os.path.isdir(path):
+        raise ConfigurationError(f"{path} is no folder. Check the path, or create it.")
+    return path

@@ -1,0 +1,138 @@
+"""Effects: what one batch writes. Every write here may be repeated and then changes nothing.
+
+A batch is repeated whenever a process dies between one of its commits and the checkpoint's, so each
+sink decides from the batch's records alone, never from what another sink did.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from delta.tables import DeltaTable
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from lakehouse.settings import Settings
+from lakehouse.table import Table
+
+KEY_LITERALS = 1000
+"""With at most this many records in a batch their keys stand in the MERGE's condition as literals: on a
+large table the files that cannot hold them are then not read at all."""
+
+ATTEMPTS = 8
+_CONFLICTS = ("[DELTA_CONCURRENT_", "[DELTA_METADATA_CHANGED", "[DELTA_PROTOCOL_CHANGED")
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """How many rows of a state table a batch wrote."""
+
+    upserts: int
+    deletes: int
+
+
+def merge_latest(
+    spark: SparkSession,
+    settings: Settings,
+    table: Table,
+    latest: DataFrame,
+    applied_at: datetime,
+    *,
+    pin_keys: bool,
+) -> Applied:
+    """Merge the latest change of each key into the state table, in one commit.
+
+    A delete is merged as a tombstone row, and inserted for a key that is not there yet: only so can an
+    older upsert that arrives later be told from a new key. The comparison is strict, so that a change
+    that is seen twice is written once.
+
+    Args:
+        latest: every column of `table.all_columns` but `_applied_at`; one row per key.
+        applied_at: the time of this attempt, UTC; it marks the rows that the attempt writes.
+        pin_keys: put the batch's keys into the condition (small batches).
+    """
+    name = settings.table("silver", table.name)
+    # A naive datetime would be read in the driver's zone; microseconds since the epoch have none.
+    stamp = F.timestamp_micros(F.lit(round(applied_at.timestamp() * 1_000_000)))
+    changes = latest.withColumn("_applied_at", stamp)
+    same_key = F.lit(True)
+    for key in table.keys:
+        same_key = same_key & (F.col(f"t.{key}") == F.col(f"s.{key}"))
+    if pin_keys:
+        first = table.keys[0]
+        same_key = same_key & F.col(f"t.{first}").isin(
+            [row[0] for row in latest.select(first).distinct().collect()]
+        )
+    values: dict[str, str | Column] = {f"`{c.name}`": F.col(f"s.{c.name}") for c in table.all_columns}
+    (
+        DeltaTable.forName(spark, name)
+        .alias("t")
+        .merge(changes.alias("s"), same_key)
+        .whenMatchedUpdate(condition=F.col("s._sequence") > F.col("t._sequence"), set=values)
+        .whenNotMatchedInsert(values=values)
+        .execute()
+    )
+    # Statistics let this read only the files that the commit wrote.
+    written = spark.table(name).where(F.col("_applied_at") == stamp)
+    row = written.agg(F.count_if(~F.col("is_deleted")), F.count_if("is_deleted")).first()
+    assert row is not None
+    return Applied(upserts=row[0], deletes=row[1])
+
+
+def insert_missing(spark: SparkSession, target: str, rows: DataFrame, key: str) -> None:
+    """Insert the rows whose key the table does not have yet."""
+    (
+        DeltaTable.forName(spark, target)
+        .alias("t")
+        .merge(rows.dropDuplicates([key]).alias("s"), F.col(f"t.{key}") == F.col(f"s.{key}"))
+        .whenNotMatchedInsertAll()
+        .execute()
+    )
+
+
+def append_once(rows: DataFrame, target: str, *, writer: str, version: int) -> None:
+    """Append rows, unless this writer has already appended that version.
+
+    `writer` must be new whenever `version` starts again from 0, else the rows are skipped in silence
+    (Delta's txnAppId and txnVersion).
+    """
+    rows.write.format("delta").mode("append").option("txnAppId", writer).option(
+        "txnVersion", version
+    ).saveAsTable(target)
+
+
+def retrying(work: Callable[[], T], what: str, *, sleep: Callable[[float], None] = time.sleep) -> T:
+    """Call `work` again, whole, when another writer's commit came in between.
+
+    Raises whatever `work` raises that is not such a conflict, and the conflict itself after ATTEMPTS.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return work()
+        except PySparkException as error:
+            if attempt == ATTEMPTS or not is_conflict(error):
+                raise
+            pause = random.uniform(0, min(30.0, 0.2 * 2**attempt))  # noqa: S311 - jitter, no secret
+            log.warning(
+                "%s met another writer (attempt %d of %d), again in %.1f s", what, attempt, ATTEMPTS, pause
+            )
+            sleep(pause)
+    raise AssertionError("unreachable")
+
+
+def is_conflict(error: PySparkException) -> bool:
+    """True for a commit that lost to another one and may be tried again.
+
+    Told by the error condition at the head of the message, which Spark Connect hands over too.
+    """
+    return str(error).lstrip().startswith(_CONFLICTS)

@@ -1,0 +1,83 @@
+"""Where everything lies: parsed once at the edge, then passed along as plain data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from lakehouse.errors import ConfigurationError
+
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,255}")
+
+Layer = Literal["silver", "gold", "ops"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One installation of lakehouse.
+
+    Args:
+        landing: folder or URL under which the writer lands change records, one folder a source.
+        checkpoints: folder of the streams' checkpoints: a local path or `/Volumes/…`.
+        documents: name of a document source → folder or URL where its documents lie.
+        catalog, silver, gold, ops: names of the catalog and of its schemas.
+        warehouse: folder for the tables of the local platform; None for managed tables.
+        platform: `databricks` reads with Auto Loader, `local` with Spark's own file stream.
+        max_files: how many landed objects a batch takes at most.
+        file_events: on Databricks, find new objects through the external location's file events;
+            False lists folders instead.
+        deletion_vectors: mark replaced rows instead of rewriting their files. With row tracking this is
+            what row-level concurrency needs, which only Databricks has; without it a MERGE into a small
+            table takes about twice as long for nothing.
+
+    Raises:
+        ConfigurationError: a name that is no identifier, or checkpoints that are no file path.
+    """
+
+    landing: str
+    checkpoints: str
+    documents: Mapping[str, str] = field(default_factory=dict)
+    catalog: str = "spark_catalog"
+    silver: str = "silver"
+    gold: str = "gold"
+    ops: str = "ops"
+    warehouse: str | None = None
+    platform: Literal["databricks", "local"] = "databricks"
+    max_files: int = 1000
+    file_events: bool = True
+    deletion_vectors: bool = True
+
+    def __post_init__(self) -> None:
+        for name in (self.catalog, self.silver, self.gold, self.ops):
+            if not _IDENTIFIER.fullmatch(name):
+                raise ConfigurationError(
+                    f"{name!r} is no name for a catalog or schema: use letters, digits, _ and -."
+                )
+        if "://" in self.checkpoints:
+            raise ConfigurationError(
+                f"Checkpoints cannot lie at {self.checkpoints}: the lease beside them needs a file path. "
+                "Use a folder, or /Volumes/<catalog>/<schema>/<volume> on Databricks."
+            )
+        if self.max_files < 1:
+            raise ConfigurationError(f"max_files is {self.max_files}; it must be at least 1.")
+        object.__setattr__(self, "landing", self.landing.rstrip("/") or "/")
+
+    def schema(self, layer: Layer) -> str:
+        """The quoted two-part name of a schema."""
+        return f"`{self.catalog}`.`{getattr(self, layer)}`"
+
+    def table(self, layer: Layer, name: str) -> str:
+        """The quoted three-part name of a table or view."""
+        if not _IDENTIFIER.fullmatch(name):
+            raise ConfigurationError(f"{name!r} is no name for a table: use letters, digits, _ and -.")
+        return f"{self.schema(layer)}.`{name}`"
+
+    def location(self, layer: Layer, name: str = "") -> str | None:
+        """Where a schema or table lies; None where the catalog decides (managed tables)."""
+        if self.warehouse is None:
+            return None
+        return "/".join(
+            part for part in (self.warehouse.rstrip("/"), "tables", getattr(self, layer), name) if part
+        )

@@ -1,0 +1,197 @@
+"""What a table file declares: a `Table`, its `Column`s, and the view that analysts query.
+
+Frozen dataclasses, checked when they are constructed. Nothing here needs a Spark session.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from lakehouse.errors import TableDefinitionError
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+_NAME = re.compile(r"[a-z_][a-z0-9_]*")
+_ATTRIBUTE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_TYPE = re.compile(
+    r"string|bigint|int|double|boolean|date|timestamp|timestamp_ntz|array<string>"
+    r"|decimal\((?P<precision>\d{1,2}),(?P<scale>\d{1,2})\)"
+)
+
+
+def _is_type(text: str) -> bool:
+    match = _TYPE.fullmatch(text)
+    if match is None or match["precision"] is None:
+        return match is not None
+    return 1 <= int(match["precision"]) <= 38 and int(match["scale"]) <= int(match["precision"])
+
+
+def _path_problems(columns: list[Column]) -> list[str]:
+    """Paths that cannot be read side by side."""
+    found: list[str] = []
+    plain = {c.path for c in columns if not c.as_json}
+    spelling: dict[str, str] = {}
+    for column in columns:
+        parts = (column.path or "").split(".")
+        for depth in range(1, len(parts) + 1):
+            path = ".".join(parts[:depth])
+            if depth < len(parts) and path in plain:
+                found.append(
+                    f"path {column.path!r} goes through {path!r}, which another column takes as a value"
+                )
+            # Spark does not tell names apart that differ by case alone.
+            if spelling.setdefault(path.lower(), path) != path:
+                found.append(f"paths {path!r} and {spelling[path.lower()]!r} differ by case alone")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table.
+
+    `path` says which attribute of the item it is read from, members divided by dots
+    (`payload.agent_id`); an object on the way may also arrive as its JSON text. None: the table's
+    `transform` makes it. `type` is the Delta type. With `as_json` a string column holds the
+    attribute, of whatever shape, as JSON text.
+    """
+
+    name: str
+    type: str
+    comment: str
+    path: str | None = None
+    as_json: bool = False
+    pii: bool = False
+    not_null: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A view in gold. `query` is SQL in which `{silver}` and `{gold}` stand for the schemas."""
+
+    name: str
+    comment: str
+    query: str
+
+
+METADATA_COLUMNS: Final = (
+    Column("_sequence", "string", "Total order of the changes of one key; compared as text.", not_null=True),
+    Column("is_deleted", "boolean", "True on a tombstone: the key was deleted.", not_null=True),
+    Column("_delete_kind", "string", "Why a tombstone is one: ttl (expiry) or user."),
+    Column("_event_id", "string", "Id of the change, the same on every redelivery."),
+    Column("_event_name", "string", "INSERT, MODIFY, REMOVE, SNAPSHOT, REPAIR or EVENT."),
+    Column("_changed_at", "timestamp", "When the source made the change, to the second; orders nothing."),
+    Column("_source_file", "string", "The landed object that the row came from."),
+    Column("_applied_at", "timestamp", "When the row was written."),
+    Column("updated_at", "string", "The item's own updated_at as landed, else the change time in ms."),
+    Column(
+        "_rescued_data",
+        "string",
+        "JSON of attributes that the table does not know or that do not fit their column.",
+        pii=True,
+    ),
+)
+"""Columns that every state table has, after its key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A state table: the latest change of every key of one source.
+
+    Args:
+        name: the table's name in silver, and its view's in gold.
+        source: the folder under the landing prefix (`format="changes"`), or the name of the
+            document location (`format="documents"`).
+        keys: the columns that identify a row, in order; all of type string.
+        columns: every column but the metadata ones, keys first.
+        comment: one sentence for the catalog.
+        cluster_by: the clustering columns, at most four; the keys if not given.
+        format: `changes` for change records, `documents` for one JSON document a file.
+        transform: adds the columns that have no `path`. It gets a frame with the columns that
+            have one (for documents: `_document` variant, `_document_key` string, `_source_file`),
+            and may set `_problem` and `_detail` to send a row to quarantine.
+        view: the gold view; every column of the live rows if not given.
+
+    Raises:
+        TableDefinitionError: when the parts do not fit together.
+    """
+
+    name: str
+    source: str
+    keys: tuple[str, ...]
+    columns: tuple[Column, ...]
+    comment: str
+    cluster_by: tuple[str, ...] = ()
+    format: Literal["changes", "documents"] = "changes"
+    transform: Callable[[DataFrame], DataFrame] | None = None
+    view: View | None = None
+
+    def __post_init__(self) -> None:
+        names = [c.name for c in self.columns]
+        for problem in self._problems(names):
+            raise TableDefinitionError(self.name, problem)
+        if not self.cluster_by:
+            object.__setattr__(self, "cluster_by", self.keys[:4])
+
+    def _problems(self, names: list[str]) -> list[str]:
+        found: list[str] = []
+        if not _NAME.fullmatch(self.name):
+            found.append("its name must be lower-case letters, digits and underscores")
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.source):
+            found.append(f"source {self.source!r} must be lower-case letters, digits and underscores")
+        if not self.keys:
+            found.append("it needs at least one key column")
+        if tuple(names[: len(self.keys)]) != self.keys:
+            found.append(f"its first columns must be its keys {self.keys}, so that their statistics are kept")
+        taken = {c.name for c in METADATA_COLUMNS}
+        for column in self.columns:
+            if not _NAME.fullmatch(column.name):
+                found.append(f"column {column.name!r} must be lower-case letters, digits and underscores")
+            if not _is_type(column.type):
+                found.append(f"column {column.name!r} has type {column.type!r}, which is not supported")
+            if column.name in taken or column.name.startswith("_"):
+                found.append(f"column {column.name!r} is declared twice or is a metadata column")
+            taken.add(column.name)
+            if column.path and not all(_ATTRIBUTE.fullmatch(part) for part in column.path.split(".")):
+                found.append(f"column {column.name!r} has path {column.path!r}, which names no attribute")
+            if column.as_json and (column.type != "string" or not column.path):
+                found.append(f"column {column.name!r} is as_json, so it must be a string with a path")
+            if column.path is None and self.transform is None:
+                found.append(f"column {column.name!r} has no path and the table has no transform to make it")
+            if column.name in self.keys and column.type != "string":
+                found.append(f"key {column.name!r} must be a string: keys are compared as landed")
+            if column.path and self.format == "documents":
+                found.append(f"column {column.name!r} has a path; a document's columns come from transform")
+        found += _path_problems([c for c in self.columns if c.path])
+        known = set(names) | {c.name for c in METADATA_COLUMNS}
+        missing = [c for c in self.cluster_by if c not in known]
+        if missing or len(self.cluster_by) > 4:
+            found.append(f"cluster_by {self.cluster_by} must name one to four of its columns")
+        return found
+
+    @property
+    def all_columns(self) -> tuple[Column, ...]:
+        """Every column in the order of the table: keys, metadata, the rest.
+
+        Delta keeps statistics for the first 32 columns; keys and metadata need them.
+        """
+        width = len(self.keys)
+        keys = tuple(
+            Column(c.name, c.type, c.comment, c.path, pii=c.pii, not_null=True) for c in self.columns[:width]
+        )
+        return keys + METADATA_COLUMNS + self.columns[width:]
+
+    @property
+    def view_or_default(self) -> View:
+        """The gold view: the declared one, else the table's own columns of the live rows."""
+        if self.view is not None:
+            return self.view
+        names = ", ".join(f"`{c.name}`" for c in self.columns)
+        return View(
+            self.name,
+            f"Live rows: {self.comment}",
+            f"SELECT {names}, `updated_at` FROM {{silver}}.`{self.name}` WHERE NOT is_deleted",  # noqa: S608 - declared names
+        )

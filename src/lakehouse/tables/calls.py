@@ -1,0 +1,84 @@
+"""calls: one row per call, from the DynamoDB table of calls."""
+
+from __future__ import annotations
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from lakehouse.table import Column, Table, View
+
+
+def _transform(df: DataFrame) -> DataFrame:
+    guid = F.regexp_extract("file_name", r"_GUID_(.+?)_", 1)
+    return df.withColumn("call_guid", F.nullif(guid, F.lit("")))
+
+
+CALLS = Table(
+    name="calls",
+    source="calls",
+    keys=("call_id",),
+    comment="One row per call: who, where, which way, and the recording it belongs to.",
+    columns=(
+        Column("call_id", "string", "Id of the call.", "callId"),
+        Column(
+            "call_timestamp_raw", "string", "Start of the call as the source wrote it.", "callTimestampUTC"
+        ),
+        Column("call_timestamp_utc", "timestamp", "Start of the call, UTC.", "callTimestampUTC"),
+        Column("agent_id", "string", "Agent who took or made the call.", "payload.agent_id", pii=True),
+        Column("agent_name", "string", "The agent's name.", "payload.agent_name", pii=True),
+        Column("allocation", "string", "How the call was allocated.", "payload.allocation"),
+        Column("direction", "string", "inbound or outbound.", "payload.direction"),
+        Column("file_name", "string", "Name of the recording.", "payload.file_name", pii=True),
+        Column("first_or_follow_up", "string", "First contact or a follow-up.", "payload.first_or_follow_up"),
+        Column("medium", "string", "Voice, chat or other.", "payload.medium"),
+        Column("program", "string", "Programme that the call belongs to.", "payload.program"),
+        Column("queue_name", "string", "Queue that the call waited in.", "payload.queue_name"),
+        Column("session_id", "string", "Session of the telephony system.", "payload.session_id", pii=True),
+        Column("site_name", "string", "Site of the agent.", "payload.site_name"),
+        Column("s3_bucket", "string", "Bucket that holds the recording.", "payload.s3_bucket"),
+        Column("queue_id", "string", "Id of the queue; arrives as number or text.", "payload.queue_id"),
+        Column("site_id", "bigint", "Id of the site.", "payload.site_id"),
+        Column("tenant_id", "bigint", "Id of the tenant.", "payload.tenant_id"),
+        Column("call_guid", "string", "The part of file_name between _GUID_ and the next underscore."),
+    ),
+    transform=_transform,
+    view=View(
+        name="calls",
+        comment="Live calls with what their transcript tells: duration, who answered, where it lies.",
+        # The join is in the view, so it does not matter whether the call or its transcript came first.
+        query="""
+WITH live AS (
+  SELECT transcript_id,
+    struct(shape, duration_seconds, duration_source, speaker_count, s3_key) AS t
+  FROM {silver}.transcripts WHERE NOT is_deleted
+),
+matched AS (
+  SELECT c.*,
+    CASE
+      WHEN own.t IS NULL THEN guid.t
+      WHEN own.t.shape = 'pca' AND guid.t.shape <> 'pca' THEN guid.t
+      ELSE own.t
+    END AS t
+  FROM {silver}.calls AS c
+  LEFT JOIN live AS own ON own.transcript_id = c.call_id
+  LEFT JOIN live AS guid ON guid.transcript_id = c.call_guid
+  WHERE NOT c.is_deleted
+)
+SELECT call_id, call_timestamp_raw, call_timestamp_utc, agent_id, agent_name, allocation, direction,
+  file_name, first_or_follow_up, medium, program, queue_name, session_id, site_name, s3_bucket,
+  queue_id, site_id, tenant_id, call_guid, updated_at,
+  t.duration_seconds AS call_duration_seconds,
+  t.duration_source AS duration_source,
+  CASE
+    WHEN t.duration_seconds IS NULL OR t.duration_seconds = 0 THEN 'Unknown'
+    WHEN t.duration_seconds < 10 THEN 'NoAnswer'
+    WHEN t.speaker_count >= 2 THEN 'Human'
+    WHEN t.speaker_count = 1 THEN 'Voicemail'
+    ELSE 'Unknown'
+  END AS answer_type,
+  t.s3_key AS transcript_s3_key,
+  t.speaker_count AS speaker_count
+FROM matched
+""",
+    ),
+)

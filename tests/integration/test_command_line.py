@@ -1,0 +1,201 @@
+"""The commands as a user types them: real processes, real Spark, real files."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lakehouse.local.aws import LocalAws
+
+LABEL = "2025-10-08T14:00:00.000"
+HOUR = Path("dt=2025-10-08/HH=14")
+
+
+def record(number: int, call: str, *, deleted: bool = False, **item: Any) -> str:
+    metadata = {
+        "_eventID": f"e{number}",
+        "_eventName": "REMOVE" if deleted else "INSERT",
+        "_sequence": f"{LABEL}/{number:040d}",
+        "_approxStreamTs": 1_759_932_000_000 + number,
+        "_ingestTs": 1_759_932_001_000,
+        "is_deleted": deleted,
+    }
+    return json.dumps(metadata | {"callId": call} | item)
+
+
+def land(landing: Path, name: str, lines: list[str], source: str = "calls") -> Path:
+    path = landing / source / HOUR / f"{name}.ndjson.gz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress("".join(line + "\n" for line in lines).encode()))
+    return path
+
+
+def lakehouse(*arguments: str | Path, cwd: Path, env: dict[str, str] | None = None) -> Any:
+    return subprocess.run(
+        [sys.executable, "-m", "lakehouse.cli", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+def rows(warehouse: Path, query: str) -> list[dict[str, Any]]:
+    done = lakehouse("sql", "--warehouse", warehouse, "--format", "json", query, cwd=warehouse)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def counts(done: Any, table: str) -> list[int]:
+    """The numbers of a table's line, without the seconds."""
+    line = next(line for line in done.stdout.splitlines() if line.startswith(table))
+    return [int(cell.replace(",", "")) for cell in line.split()[1:-1]]
+
+
+def test_the_demo_ends_in_agreement_and_leaves_a_warehouse_to_query(tmp_path: Path) -> None:
+    done = lakehouse(
+        "demo", "--warehouse", "made", "--calls", "150", cwd=tmp_path, env={"AWS_PROFILE": "nope"}
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "The tables and the source agree." in done.stdout
+    assert "✗" not in done.stdout
+    kinds = rows(tmp_path / "made", "SELECT DISTINCT _delete_kind AS k FROM silver.calls WHERE is_deleted")
+    assert {row["k"] for row in kinds} == {"ttl", "user"}
+
+
+def test_a_day_of_trouble_each_thing_ends_where_it_should(tmp_path: Path) -> None:
+    landing, warehouse = tmp_path / "landing", tmp_path / "warehouse"
+    markup = "\x1b[31m<b>[bold]'\"\\"
+    land(landing, "a", [record(1, "c1", payload={"agent_name": markup}), record(2, "c2"), "no json"])
+    land(landing, "b", [record(3, "c2", deleted=True)])
+    raw = {"source": "calls", "reason": "bad_number", "detail": "at payload.x", "record": {"eventID": "9"}}
+    quarantined = landing / "_quarantine" / "calls" / HOUR / "q.ndjson.gz"
+    quarantined.parent.mkdir(parents=True)
+    quarantined.write_bytes(gzip.compress(json.dumps(raw).encode() + b"\n"))
+
+    done = lakehouse("ingest", "--landing", "landing", "--warehouse", "warehouse", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    #                               files records upserts deletes stale quarantined
+    assert counts(done, "calls") == [2, 4, 1, 1, 1, 1]
+    assert counts(done, "quarantine") == [1, 1, 0, 0, 0, 1]
+
+    # A torn object stops its own table only, and says what to do; nothing of its batch is applied.
+    torn = land(landing, "torn", [record(10 + i, f"t{i}") for i in range(50)])
+    torn.write_bytes(torn.read_bytes()[:-30])
+    land(landing, "good", [record(99, "c9")])
+    land(landing, "s", [record(5, "x").replace('"callId"', '"guid"')], source="scorecards")
+    done = lakehouse("ingest", "--landing", "landing", "--warehouse", "warehouse", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "torn.ndjson.gz" in done.stderr
+    assert counts(done, "scorecards") == [1, 1, 1, 0, 0, 0]
+    assert counts(done, "calls") == [0, 0, 0, 0, 0, 0]
+
+    command = done.stderr.split("lakehouse landing set-aside '")[1].split("'")[0]
+    assert lakehouse("landing", "set-aside", command, cwd=tmp_path).returncode == 0
+    done = lakehouse("ingest", "--landing", "landing", "--warehouse", "warehouse", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert counts(done, "calls") == [1, 1, 1, 0, 0, 0]
+
+    before = {p: p.stat().st_mtime_ns for p in (warehouse / "tables").rglob("_delta_log/*.json")}
+    done = lakehouse("ingest", "--landing", "landing", "--warehouse", "warehouse", cwd=tmp_path)
+    assert done.returncode == 0
+    assert {p: p.stat().st_mtime_ns for p in (warehouse / "tables").rglob("_delta_log/*.json")} == before
+
+    found = rows(warehouse, "SELECT call_id, agent_name FROM gold.calls ORDER BY call_id")
+    assert found == [{"call_id": "c1", "agent_name": markup}, {"call_id": "c9", "agent_name": None}]
+    reasons = rows(warehouse, "SELECT source, reason, raw FROM ops.quarantine ORDER BY reason")
+    assert [(r["source"], r["reason"]) for r in reasons] == [("calls", "bad_number"), ("calls", "not_json")]
+    assert json.loads(reasons[0]["raw"]) == raw
+
+    shown = lakehouse("sql", "--warehouse", warehouse, "SELECT agent_name FROM gold.calls", cwd=tmp_path)
+    assert "\x1b" not in shown.stdout
+    assert "<b>[bold]" in shown.stdout
+    refused = lakehouse("sql", "--warehouse", warehouse, "DELETE FROM silver.calls", cwd=tmp_path)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "only reads" in refused.stderr
+    listed = lakehouse("tables", "--warehouse", warehouse, "--format", "json", cwd=tmp_path)
+    calls = next(json.loads(line) for line in listed.stdout.splitlines() if '"calls"' in line)
+    assert (calls["key"], calls["rows"], calls["tombstones"]) == ("call_id", 2, 1)
+
+
+def test_ingest_and_landing_check_read_from_an_s3_server(tmp_path: Path) -> None:
+    with LocalAws() as aws:
+        s3 = aws.client("s3")
+        s3.create_bucket(Bucket="landing")
+        folder = f"pre/fix/calls/{HOUR}"
+        s3.put_object(
+            Bucket="landing",
+            Key=f"{folder}/a.ndjson.gz",
+            Body=gzip.compress(record(1, "c1").encode() + b"\n"),
+        )
+        torn = f"s3://landing/{folder}/torn.ndjson.gz"
+        s3.put_object(Bucket="landing", Key=f"{folder}/torn.ndjson.gz", Body=gzip.compress(b"x" * 99)[:-9])
+        check = lakehouse(
+            "landing",
+            "check",
+            "--landing",
+            "s3://landing/pre/fix",
+            "--format",
+            "json",
+            cwd=tmp_path,
+            env=aws.environment,
+        )
+        assert check.returncode == 1, check.stderr
+        assert [(f["kind"], f["path"]) for f in map(json.loads, check.stdout.splitlines())] == [
+            ("torn", torn)
+        ]
+        aside = lakehouse("landing", "set-aside", torn, cwd=tmp_path, env=aws.environment)
+        assert aside.returncode == 0, aside.stderr
+        s3.get_object(Bucket="landing", Key=f"pre/fix/_set_aside/calls/{HOUR}/torn.ndjson.gz")
+        arguments = ("ingest", "--landing", "s3://landing/pre/fix", "--warehouse", "w")
+        done = lakehouse(*arguments, cwd=tmp_path, env=aws.environment)
+        assert done.returncode == 0, done.stderr
+        assert counts(done, "calls") == [1, 1, 1, 0, 0, 0]
+
+
+def test_following_holds_its_checkpoints_and_ends_well_when_it_is_asked_to(tmp_path: Path) -> None:
+    landing, warehouse = tmp_path / "landing", tmp_path / "warehouse"
+    landing.mkdir()
+    arguments = ["ingest", "calls", "--landing", str(landing), "--warehouse", str(warehouse)]
+    following = subprocess.Popen(
+        [sys.executable, "-m", "lakehouse.cli", *arguments, "--follow", "1 second"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        lease = warehouse / "checkpoints" / "calls" / "lease.json"
+        _wait(lambda: lease.exists() and (lease.parent / "checkpoint" / "metadata").exists())
+        land(landing, "late", [record(1, "c1")])
+        second = lakehouse(*arguments, cwd=tmp_path)
+        assert second.returncode == 1
+        assert f"held by process {following.pid}" in second.stderr
+        _wait(lambda: list((warehouse / "checkpoints/calls/checkpoint/commits").glob("0")))
+    finally:
+        following.send_signal(signal.SIGTERM)
+        out, err = following.communicate(timeout=60)
+    assert following.returncode == 0, err
+    assert "Traceback" not in err
+    assert [line.split()[:3] for line in out.splitlines() if line.startswith("calls")] == [
+        ["calls", "1", "1"]
+    ]
+    assert not lease.exists()
+
+
+def _wait(ready: Any, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > deadline:
+            pytest.fail(f"not ready after {seconds} s")
+        time.sleep(0.2)

@@ -1,0 +1,85 @@
+"""What `landing check` finds, and what `set-aside` moves; on folders, without Java."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from lakehouse.errors import ConfigurationError
+from lakehouse.landing import check, set_aside
+
+LINES = gzip.compress(b'{"a":1}\n{"a":2}\n' * 50_000)
+
+
+def _put(landing: Path, place: str, body: bytes) -> str:
+    path = landing / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(body)
+    return str(path)
+
+
+def _kinds(landing: Path) -> dict[str, str]:
+    return {Path(f.path).name: f.kind for f in check(str(landing), ["calls"])}
+
+
+@pytest.mark.parametrize(
+    ("place", "body", "kind"),
+    [
+        ("calls/dt=2025-10-08/HH=14/x.ndjson.gz", LINES, None),
+        ("calls/dt=2025-10-08/HH=14/x.ndjson.gz", LINES + LINES, None),
+        ("calls/dt=2025-10-08/HH=14/x.ndjson.gz", gzip.compress(b"no line break"), None),
+        ("_quarantine/anything/dt=2025-10-08/HH=14/x.ndjson.gz", LINES, None),
+        ("calls/dt=2025-10-08/HH=14/x.ndjson.gz", LINES[:-1], "torn"),
+        ("calls/dt=2025-10-08/HH=14/x.ndjson.gz", LINES[:9], "torn"),
+        ("calls/dt=2025-10-08/HH=14/x.ndjson.gz", LINES[:200] + b"\0\1\2" + LINES[203:], "torn"),
+        ("calls/dt=2025-10-08/HH=14/x.ndjson.gz", b"no gzip", "torn"),
+        ("calls/dt=2025-10-08/HH=14/x.ndjson.gz", b"", "empty"),
+        ("calls/dt=2025-10-08/HH=14/x.ndjson.gz", gzip.compress(b""), "empty"),
+        ("calls/x.ndjson.gz", LINES, "misplaced"),
+        ("calls/dt=2025-10-08/x.ndjson.gz", LINES, "misplaced"),
+        ("calls/dt=2025-10-08/HH=14/x.json", LINES, "misplaced"),
+        ("calls/dt=2025-10-08/HH=14/_x.ndjson.gz", LINES, "misplaced"),
+        ("sessions/dt=2025-10-08/HH=14/x.ndjson.gz", LINES, "unread"),
+    ],
+)
+def test_each_object_is_what_it_is(tmp_path: Path, place: str, body: bytes, kind: str | None) -> None:
+    _put(tmp_path, place, body)
+    assert list(_kinds(tmp_path).values()) == ([kind] if kind else [])
+
+
+def test_an_object_that_was_set_aside_is_kept_whole_and_its_place_holds_an_empty_one(tmp_path: Path) -> None:
+    place = "calls/dt=2025-10-08/HH=14/x.ndjson.gz"
+    torn = _put(tmp_path, place, LINES[:-1])
+
+    target = set_aside(torn)
+
+    assert Path(target) == tmp_path / "_set_aside" / place
+    assert Path(target).read_bytes() == LINES[:-1]
+    assert gzip.decompress(Path(torn).read_bytes()) == b""
+    assert _kinds(tmp_path) == {"x.ndjson.gz": "set_aside"}
+
+
+def test_a_writers_quarantine_object_can_be_set_aside_too(tmp_path: Path) -> None:
+    place = "_quarantine/calls/dt=2025-10-08/HH=14/x.ndjson.gz"
+    assert Path(set_aside(_put(tmp_path, place, b"torn"))) == tmp_path / "_set_aside" / place
+
+
+def test_setting_aside_refuses_what_it_cannot_do(tmp_path: Path) -> None:
+    elsewhere = _put(tmp_path, "x.ndjson.gz", b"torn")
+    with pytest.raises(ConfigurationError, match="no landed object"):
+        set_aside(elsewhere)
+    with pytest.raises(ConfigurationError, match="does not exist"):
+        set_aside(str(tmp_path / "calls/dt=2025-10-08/HH=14/x.ndjson.gz"))
+    torn = _put(tmp_path, "calls/dt=2025-10-08/HH=14/x.ndjson.gz", b"torn")
+    set_aside(torn)
+    with pytest.raises(ConfigurationError, match="set aside before"):
+        set_aside(torn)
+
+
+def test_a_location_that_holds_nothing_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="Nothing lies at"):
+        list(check(str(tmp_path / "nowhere"), []))
+    with pytest.raises(ConfigurationError, match="use a folder, or an s3:// URL"):
+        list(check("gs://bucket", []))
