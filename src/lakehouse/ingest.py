@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from pyspark.errors import PySparkException
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakehouse import events, ops
@@ -253,7 +253,7 @@ def _quarantine_rows(stream: _Stream, bad: DataFrame, batch_id: int) -> DataFram
     """Rows of ops.quarantine, the id from what the record is and where it lies, so that a replay finds it."""
     folder = stream.settings.landing if stream.table is None or stream.table.format == "changes" else ""
     below = re.sub(r"^([a-z0-9]+:)?/*", "", folder)
-    path = F.regexp_replace(_decoded("_source_file"), r"^([a-z0-9]+:)?/*", "")
+    path = F.regexp_replace("_source_file", r"^([a-z0-9]+:)?/*", "")
     where = F.when(
         path.startswith(below + "/"), path.substr(F.lit(len(below) + 2), F.length(path))
     ).otherwise(path)
@@ -272,17 +272,12 @@ def _quarantine_rows(stream: _Stream, bad: DataFrame, batch_id: int) -> DataFram
     )
 
 
-def _decoded(path: str | Column) -> Column:
-    """A path as it is, from the URL that Spark makes of it; `url_decode` alone takes + for a blank."""
-    return F.url_decode(F.replace(F.col(path) if isinstance(path, str) else path, F.lit("+"), F.lit("%2B")))
-
-
 def _parse_writer_quarantine(lines: DataFrame) -> DataFrame:
     """Lines of the writer's raw quarantine: what it could not convert, each a row of ops.quarantine."""
     said = F.from_json("value", "source string, reason string, detail string")
     folder = F.regexp_extract("_source_file", rf"/{events.QUARANTINE_FOLDER}/([^/]+)/", 1)
     return lines.select(
-        F.coalesce(said["source"], _decoded(folder)).alias("_source"),
+        F.coalesce(said["source"], folder).alias("_source"),
         F.coalesce(said["reason"], F.lit("not_json")).alias("_problem"),
         said["detail"].alias("_detail"),
         F.col("value").alias("_raw"),
@@ -385,6 +380,8 @@ def _explain(stream: _Stream, error: PySparkException) -> LakehouseError:
     """Turn Spark's error into ours: a landed object that cannot be read, or a stream that stopped."""
     text = str(error)
     found = re.search(r"FAILED_READ_FILE[^\]]*\][^:]*?(?:file|path)[: ]+(\S+?)\.?(?:\s|$)", text)
+    if found and stream.table is not None and stream.table.format == "documents":
+        return StreamError(stream.name, f"{unquote(found[1])} cannot be read. Mend or remove that document.")
     if found:
         detail = "the gzip object is torn or corrupt" if "gz" in found[1] else "it cannot be read"
         return CorruptObjectError(stream.name, unquote(found[1]), detail)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakehouse.settings import Settings
@@ -89,7 +89,7 @@ class _AutoLoaderLines:
         reader = spark.readStream.format("cloudFiles").schema(_LINES)
         reader = reader.options(**auto_loader_options(self.settings, "text", rewritten=False))
         lines = reader.option("lineSep", "\n").option("pathGlobFilter", "*.ndjson.gz").load(self.path)
-        return lines.select("value", F.col("_metadata.file_path").alias("_source_file"))
+        return lines.select("value", _source_file())
 
     def rows(self, batch: DataFrame) -> DataFrame:
         return batch
@@ -129,7 +129,7 @@ class _LocalLines:
             **_file_stream_options(self.max_files), lineSep="\n", pathGlobFilter="*.ndjson.gz"
         )
         lines = reader.load(_glob(self.path))
-        return lines.select("value", F.col("_metadata.file_path").alias("_source_file"))
+        return lines.select("value", _source_file())
 
     def rows(self, batch: DataFrame) -> DataFrame:
         return batch
@@ -199,6 +199,12 @@ def _escape(path: str) -> str:
 
 
 # --- both ---------------------------------------------------------------------------------------------
+
+
+def _source_file() -> Column:
+    """The path of the landed object, out of the URL that Spark makes of it; its + is no blank."""
+    url = F.col("_metadata.file_path")
+    return F.coalesce(F.try_url_decode(F.replace(url, F.lit("+"), F.lit("%2B"))), url).alias("_source_file")
 
 
 def _documents(files: DataFrame, root: str) -> DataFrame:
