@@ -26,7 +26,7 @@ json_string = json.JSONEncoder(ensure_ascii=False).encode
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What a change record says of its change; times are ms since 1970 in UTC (design, section 3)."""
+    """What a change record says of its change; times are ms since 1970 in UTC."""
 
     event_id: str
     event_name: str

@@ -54,7 +54,7 @@ class UnsupportedStreamViewError(ChangeWriterError):
         super().__init__(
             f"The stream {stream_arn or '(its records name no eventSourceARN)'} of table "
             f"{table or '(unknown)'} has view type {view_type}, which would make empty rows. Nothing was "
-            "landed. Recreate the stream with StreamViewType NEW_AND_OLD_IMAGES, then backfill the table."
+            "landed. Recreate the stream with StreamViewType NEW_AND_OLD_IMAGES."
         )
 
 

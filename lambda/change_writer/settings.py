@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from change_writer.errors import SettingsError
 
 QUARANTINE = "_quarantine"
-UNKNOWN_SOURCE = "_unknown"
+UNKNOWN_SOURCE = "unknown"
 
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{3,255}")

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from rich.console import Console
@@ -26,7 +26,7 @@ from rich.progress import (
 )
 from rich.table import Table as Grid
 
-from lakehouse.errors import ConfigurationError, LakehouseError, QueryError
+from lakehouse.errors import ConfigurationError, LakehouseError
 
 if TYPE_CHECKING:
     from lakehouse.ingest import Result
@@ -51,8 +51,20 @@ def main() -> None:
         err.print("Stopped.")
         sys.exit(130)
     except LakehouseError as error:
-        err.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(1)
+        _complain(error)
+    except BrokenPipeError:  # the reader of our output has gone; so must the flush at exit
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    except OSError as error:  # a folder that cannot be read, a bucket that does not answer
+        _complain(error)
+    except Exception as error:
+        if not type(error).__module__.startswith(("pyspark.errors", "delta.exceptions")):
+            raise
+        _complain(LakehouseError(str(error).splitlines()[0]))
+
+
+def _complain(error: Exception) -> NoReturn:
+    err.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+    sys.exit(1)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -132,7 +144,12 @@ def ingest(
     chosen = tuple(table(name) for name in dict.fromkeys(tables)) or TABLES
     if transcripts is None and any(t.source == "transcripts" for t in chosen) and tables:
         raise ConfigurationError("Table 'transcripts' is read from documents: say where with --transcripts.")
-    trigger = engine.Trigger.parse(follow) if follow else engine.Trigger()
+    try:
+        trigger = engine.Trigger.parse(follow) if follow else engine.Trigger()
+    except ConfigurationError as error:
+        raise click.BadParameter(
+            f"{error} Write it in quotes behind --follow; tables stand before it.", param_hint="--follow"
+        ) from error
     documents = {"transcripts": transcripts} if transcripts else {}
     settings = local_settings(warehouse, landing=landing, documents=documents, max_files=max_files)
     stop = threading.Event()
@@ -156,23 +173,14 @@ def sql(statement: str, warehouse: Path, style: str) -> None:
 
     with _quiet_spark(warehouse) as spark:
         frame = read_only(spark, statement)
-        try:
-            if style == "json":
-                _print_json(frame)
-            elif style == "csv":
-                rows = csv.writer(sys.stdout)
-                rows.writerow(frame.columns)
-                rows.writerows(frame.toLocalIterator())
-            else:
-                _print_table(frame.columns, frame.toLocalIterator())
-        except BrokenPipeError:
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the reader has gone; so must the flush at exit
-        except Exception as error:
-            from pyspark.errors import PySparkException
-
-            if not isinstance(error, PySparkException):
-                raise
-            raise QueryError(str(error).splitlines()[0]) from error
+        if style == "json":
+            _print_json(frame)
+        elif style == "csv":
+            rows = csv.writer(sys.stdout)
+            rows.writerow(frame.columns)
+            rows.writerows(_as_text(frame).toLocalIterator())
+        else:
+            _print_table(frame.columns, _as_text(frame).toLocalIterator())
 
 
 @cli.command(name="tables")
@@ -329,6 +337,14 @@ def _shown(value: Any) -> str:
         return "[dim]null[/]"
     text = str(value)
     return escape("".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text))
+
+
+def _as_text(frame: Any) -> Any:
+    """Every column as Spark writes it: Python's times have a zone of their own, and no year 0."""
+    from pyspark.sql import functions as F
+
+    numbered = frame.toDF(*(f"c{i}" for i in range(len(frame.columns))))  # names may repeat
+    return numbered.select(*(F.col(name).cast("string") for name in numbered.columns))
 
 
 def _print_json(frame: Any) -> None:

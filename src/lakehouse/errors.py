@@ -20,6 +20,7 @@ ends with what to do next. `transient` says whether the same call may succeed la
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 
@@ -73,7 +74,7 @@ class CorruptObjectError(DataError):
         self.detail = detail
         super().__init__(
             f"Table {table!r} stopped at {path}: {detail}. Nothing of its batch was applied. "
-            f"To let the table go on without this object: lakehouse landing set-aside '{path}'"
+            f"To let the table go on without this object: lakehouse landing set-aside {shlex.quote(path)}"
         )
 
 

@@ -24,12 +24,18 @@ from pyspark.sql import functions as F
 
 from lakehouse import events, ops
 from lakehouse.changes import latest_changes
-from lakehouse.errors import ConfigurationError, CorruptObjectError, LakehouseError, StreamError
-from lakehouse.lease import Lease
+from lakehouse.errors import (
+    ConfigurationError,
+    CorruptObjectError,
+    LakehouseError,
+    LeaseHeldError,
+    StreamError,
+)
+from lakehouse.lease import Lease, exclusive
 from lakehouse.merge import KEY_LITERALS, Applied, append_once, insert_missing, merge_latest, retrying
 from lakehouse.parse import parse_documents, parse_lines
 from lakehouse.settings import Settings
-from lakehouse.sources import Source, lines_of, source_of
+from lakehouse.sources import Source, as_pattern, lines_of, source_of
 from lakehouse.table import Table
 
 RESTART_SECONDS = (10.0, 300.0)
@@ -37,6 +43,9 @@ RESTART_SECONDS = (10.0, 300.0)
 
 WRITER_QUARANTINE = "quarantine"
 """Name of the stream over the raw objects of the writer."""
+
+
+_UNITS = {"second": 1, "minute": 60, "hour": 3600}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +63,19 @@ class Trigger:
         """
         if text == "available-now":
             return cls()
-        if re.fullmatch(r"\d+ (second|minute|hour)s?", text):
+        if re.fullmatch(rf"[1-9]\d* ({'|'.join(_UNITS)})s?", text):
             return cls(text)
         raise ConfigurationError(
-            f"--trigger {text!r}: use available-now, or an interval such as '30 seconds'."
+            f"{text!r} is no trigger: use available-now, or an interval such as '30 seconds'."
         )
+
+    @property
+    def seconds(self) -> int:
+        """The interval in seconds; 0 for once."""
+        if self.every is None:
+            return 0
+        number, unit = self.every.split()
+        return int(number) * _UNITS[unit.rstrip("s")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +157,15 @@ def ingest(
             pause = min(2 * pause, RESTART_SECONDS[1])
         results.append(result)
 
-    threads = [threading.Thread(target=run, args=(s,), name=f"stream-{s.name}") for s in streams]
+    threads = [threading.Thread(target=run, args=(s,), name=f"stream-{s.name}", daemon=True) for s in streams]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        for thread in threads:
+            thread.join()
+    except BaseException:  # interrupted: whatever is cut off now is repeated by the next run
+        stop.set()
+        raise
     order = {s.name: i for i, s in enumerate(streams)}
     return sorted(results, key=lambda r: order[r.stream])
 
@@ -165,6 +186,9 @@ def _attempt(
             _run(spark, stream, trigger, wait, on_progress, stop)
         finally:
             batches = _sum(spark, stream)
+    except LeaseHeldError as caught:
+        # The writer's quarantine is every run's business: whoever holds it reads it for all.
+        error = None if stream.table is None else caught
     except LakehouseError as caught:
         error = caught
     except PySparkException as caught:
@@ -184,7 +208,9 @@ def process_batch(stream: _Stream, batch: DataFrame, batch_id: int) -> None:
     staged = _stage(stream, batch)
     # An attempt that loses its last commit has made the first ones: what those wrote still counts.
     applied: list[Applied] = []
-    retrying(lambda: _apply(stream, staged, batch_id, started, applied), f"batch {batch_id} of {stream.name}")
+    with exclusive(stream.settings.warehouse):
+        what = f"batch {batch_id} of {stream.name}"
+        retrying(lambda: _apply(stream, staged, batch_id, started, applied), what)
 
 
 # --- one batch -------------------------------------------------------------------------------------
@@ -200,7 +226,7 @@ def _stage(stream: _Stream, batch: DataFrame) -> DataFrame:
         parsed = parse_lines(rows, stream.table)
     path = f"{stream.folder}/staged"
     parsed.write.mode("overwrite").parquet(path)
-    return batch.sparkSession.read.schema(parsed.schema).parquet(path)
+    return batch.sparkSession.read.schema(parsed.schema).parquet(as_pattern(path))
 
 
 def _apply(
@@ -258,7 +284,9 @@ def _quarantine_rows(stream: _Stream, bad: DataFrame, batch_id: int) -> DataFram
         path.startswith(below + "/"), path.substr(F.lit(len(below) + 2), F.length(path))
     ).otherwise(path)
     source = F.col("_source") if stream.table is None else F.lit(stream.table.source)
-    identity = F.to_json(F.struct(source.alias("s"), where.alias("o"), F.col("_raw").alias("r")))
+    # As bytes: a line that is no UTF-8 must not share its id with another one.
+    place = F.to_json(F.struct(source.alias("source"), where.alias("object")))
+    identity = F.concat(place.cast("binary"), F.col("_raw").cast("binary"))
     return bad.select(
         F.sha2(identity, 256).alias("quarantine_id"),
         source.alias("source"),
@@ -346,18 +374,23 @@ def _run(
             else writer.trigger(availableNow=True)
         )
         query = writer.start()
-        last_batch = -1
+        last_batch, looked = -1, time.monotonic()
+        asked_at: int | None = None
         try:
             while not query.awaitTermination(1):
                 lease.check()
-                if trigger.every:
+                if trigger.every and time.monotonic() - looked >= trigger.seconds:
                     stream.source.discover(spark)
+                    looked = time.monotonic()
                 progress = query.lastProgress
                 if progress and progress["batchId"] != last_batch:
                     last_batch = progress["batchId"]
                     on_progress(stream.name, int(progress["numInputRows"]))
-                if stop.is_set() and not (query.status or {}).get("isTriggerActive"):
-                    break
+                if stop.is_set():
+                    asked_at = last_batch if asked_at is None else asked_at
+                    # After the batch at hand: a trigger of available-now is active for all of its batches.
+                    if last_batch != asked_at or not (query.status or {}).get("isTriggerActive"):
+                        break
         finally:
             query.stop()
 
@@ -385,5 +418,7 @@ def _explain(stream: _Stream, error: PySparkException) -> LakehouseError:
     if found:
         detail = "the gzip object is torn or corrupt" if "gz" in found[1] else "it cannot be read"
         return CorruptObjectError(stream.name, unquote(found[1]), detail)
+    # An error in the batch function comes wrapped in a Python traceback; its own line is the last one.
+    raised = re.findall(r"(?m)^[\w.]+(?:Error|Exception): (.+)$", text)
     first = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
-    return StreamError(stream.name, first[:500])
+    return StreamError(stream.name, (raised[-1] if raised else first)[:1000])

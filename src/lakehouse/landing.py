@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import os
 import re
+import shlex
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from lakehouse.errors import ConfigurationError
 if TYPE_CHECKING:
     from pyarrow import fs
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16  # compressed; gzip inflates at most a thousandfold
 _PLACE = re.compile(
     rf"(?:{events.QUARANTINE_FOLDER}/)?(?P<source>[^/]+)/dt=\d{{4}}-\d{{2}}-\d{{2}}/HH=\d{{2}}/(?P<name>[^/]+)"
 )
@@ -63,8 +64,8 @@ def open_store(location: str, environ: Mapping[str, str] = os.environ) -> Store:
     """
     from pyarrow import fs
 
-    parts = urlsplit(location)
-    if parts.scheme in ("s3", "s3a"):
+    scheme, found, rest = location.partition("://")  # an object's name may hold ? and #, so no URL parser
+    if found and scheme in ("s3", "s3a"):
         endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
         region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
         at = urlsplit(endpoint) if endpoint else None
@@ -72,10 +73,10 @@ def open_store(location: str, environ: Mapping[str, str] = os.environ) -> Store:
             region=region,
             **({"endpoint_override": at.netloc, "scheme": at.scheme} if at else {}),
         )
-        return Store(files, f"{parts.netloc}{parts.path}".rstrip("/"), f"{parts.scheme}://")
-    if parts.scheme not in ("", "file"):
+        return Store(files, rest.rstrip("/"), f"{scheme}://")
+    if found and scheme != "file":
         raise ConfigurationError(f"{location}: use a folder, or an s3:// URL.")
-    path = os.path.abspath(parts.path if parts.scheme else location)
+    path = os.path.abspath(rest if found else re.sub(r"^(dbfs|file):/*", "/", location))
     return Store(fs.LocalFileSystem(), path.rstrip("/") or "/", "")
 
 
@@ -163,7 +164,9 @@ def _look(store: Store, path: str, sources: Sequence[str]) -> Finding | None:
         )
     records, problem = _read(store, path)
     if problem:
-        return Finding("torn", url, f"{problem}; its stream stops here: lakehouse landing set-aside '{url}'")
+        return Finding(
+            "torn", url, f"{problem}; its stream stops here: lakehouse landing set-aside {shlex.quote(url)}"
+        )
     if records == 0:
         if _exists(store, f"{store.root}/{events.SET_ASIDE_FOLDER}/{place}"):
             return Finding("set_aside", url, f"its content lies below {events.SET_ASIDE_FOLDER}")
@@ -174,17 +177,24 @@ def _look(store: Store, path: str, sources: Sequence[str]) -> Finding | None:
 
 
 def _read(store: Store, path: str) -> tuple[int, str]:
-    """Number of records, and what is wrong with the gzip stream."""
-    records, tail = 0, b"\n"
-    with store.files.open_input_stream(path, compression=None) as file, gzip.open(file) as lines:
-        try:
-            while text := lines.read(_CHUNK):
+    """Number of records, and what is wrong with the gzip stream; as strict as the reader of the streams."""
+    records, size, tail = 0, 0, b"\n"
+    reader = zlib.decompressobj(wbits=31)
+    with store.files.open_input_stream(path, compression=None) as file:
+        while chunk := file.read(_CHUNK):
+            size += len(chunk)
+            while chunk:
+                if reader.eof:  # a gzip file may be several, one behind the other
+                    reader = zlib.decompressobj(wbits=31)
+                try:
+                    text = reader.decompress(chunk)
+                except zlib.error as error:
+                    return records, f"corrupt gzip ({error})"
+                chunk = reader.unused_data
                 records += text.count(b"\n")
-                tail = text[-1:]
-        except EOFError:
-            return records, "torn gzip (it ends too early)"
-        except (gzip.BadGzipFile, zlib.error) as error:
-            return records, f"corrupt gzip ({error})"
+                tail = text[-1:] or tail
+    if size and not reader.eof:
+        return records, "torn gzip (it ends too early)"
     return records + (tail != b"\n"), ""
 
 

@@ -1,4 +1,6 @@
-"""One holder for a checkpoint: a lease file beside it, with the holder's name and heartbeat.
+"""Who may write: one holder for a checkpoint, and one process at a time for a warehouse folder.
+
+A checkpoint's lease is a file beside it, with the holder's name and heartbeat.
 
 Two queries on one checkpoint damage it. Spark notices late and Databricks' `max_concurrent_runs` knows
 only its own job, so whoever opens a checkpoint takes its lease first.
@@ -12,8 +14,8 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -38,6 +40,25 @@ class _Record:
     @property
     def holder(self) -> str:
         return f"process {self.pid} on {self.host}"
+
+
+@contextmanager
+def exclusive(warehouse: str | None) -> Iterator[None]:
+    """Let one batch at a time commit to the tables of a warehouse folder, whichever process it runs in.
+
+    Delta's commits exclude each other within one Java process, but on a local file system two processes
+    can both rename their file to the same version, and one commit is gone. The lock dies with its process.
+    None, for tables of a catalog that arbitrates its commits, does nothing.
+    """
+    if warehouse is None:
+        yield
+        return
+    import fcntl
+
+    Path(warehouse).mkdir(parents=True, exist_ok=True)
+    with (Path(warehouse) / "commit.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 class Lease:
@@ -121,7 +142,7 @@ class Lease:
             moved = dead  # another taker was first, or its writer died while writing it
         live = None
         if moved.token != dead.token:
-            with suppress(FileExistsError):  # a third one has it by now, and its holder will notice
+            with suppress(OSError):  # a third one has it by now, and its holder will notice
                 os.link(aside, self._path)
             live = moved
         with suppress(FileNotFoundError):
@@ -167,5 +188,7 @@ def _started(pid: int) -> str:
     """When a process of this machine started, so that a number that is used again is not mistaken for it;
     empty where there is no /proc or no such process."""
     with suppress(OSError, IndexError):
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        # A process that was killed and that nobody has waited for is still listed.
+        return "" if fields[0] in "ZX" else fields[19]
     return ""

@@ -46,7 +46,6 @@ def parse_lines(lines: DataFrame, table: Table) -> DataFrame:
     # Names of our own begin with an underscore, which no column of a table does.
     df = lines.select(F.col("value").alias("_line"), "_source_file")
     df = df.select("*", F.when(F.is_valid_utf8("_line"), _json(F.col("_line"))).alias("_item"))
-    df = df.select("*", F.try_variant_get("_item", "$", _MAP).alias("_members"))
     df, read = _read(df, tree)
     metadata, metadata_misfits = _metadata(read)
     deleted = metadata["is_deleted"]
@@ -55,7 +54,7 @@ def parse_lines(lines: DataFrame, table: Table) -> DataFrame:
     df = df.select("*", *(c.alias(name) for name, c in columns.items()))
     df = df.withColumn("_rescued_data", F.when(~deleted, _rescued(table, read, metadata_misfits)))
     df = _blank_tombstones(_transform(df, table), table)
-    problem, detail = _problems(table)
+    problem, detail = _problems(table, read)
     return _select(
         df.withColumns(
             {"_problem": problem, "_detail": detail, "_raw": F.when(problem.isNotNull(), F.col("_line"))}
@@ -151,25 +150,32 @@ def _tree(columns: tuple[Column, ...]) -> _Node:
 
 @dataclass
 class _Reading:
-    """Where the parts of an item can be found in the frame, by path.
+    """Where the parts of an item can be found in the frame, by path ("" is the item itself).
 
-    texts: every attribute's text. objects: the object of an attribute with members, null if it is none.
-    values: the same attribute as it is.
+    texts: an attribute as text. values: an attribute with members, as it is. objects: the same if it is
+    an object, else null. members: the object as a map.
     """
 
     texts: dict[str, SparkColumn] = field(default_factory=dict)
     values: dict[str, SparkColumn] = field(default_factory=dict)
     objects: dict[str, SparkColumn] = field(default_factory=dict)
+    members: dict[str, SparkColumn] = field(default_factory=dict)
 
     def column(self, column: Column) -> SparkColumn:
         """The column's value, null where it is missing or does not fit."""
         assert column.path is not None
         if column.as_json:
-            return F.to_json(F.coalesce(self.objects[column.path], self.values[column.path]))
-        text = self.texts[column.path]
+            value = F.coalesce(self.objects[column.path], self.values[column.path])
+            return F.when(self.is_there(column.path), F.to_json(value))
         if column.type == "string":
             return self._scalar(column.path)
-        return _fit(text, column.type)
+        return _fit(self.texts[column.path], column.type)
+
+    def is_there(self, path: str) -> SparkColumn:
+        """Whether the attribute has a value; JSON's null is none."""
+        if path in self.texts:
+            return self.texts[path].isNotNull()
+        return self.values[path].isNotNull() & ~F.is_variant_null(self.values[path])
 
     def _scalar(self, path: str) -> SparkColumn:
         """Text of a string, number or boolean; null for an object or an array, which is no text.
@@ -179,41 +185,40 @@ class _Reading:
         parent, _, name = path.rpartition(".")
         kind = F.schema_of_variant(F.try_variant_get(self.objects[parent], f"$.{name}", "variant"))
         text = self.texts[path]
-        return F.when(~F.substring(text, 1, 1).isin("{", "["), text).when(kind == "STRING", text)
+        return F.when(~F.ascii(text).isin(ord("{"), ord("[")), text).when(kind == "STRING", text)
 
 
 def _read(df: DataFrame, root: _Node) -> tuple[DataFrame, _Reading]:
     """Take the tree's leaves out of `_item` as text: one cast per object, however many members it has."""
-    reading = _Reading(objects={"": F.col("_item")})
+    reading = _Reading()
     for number, (path, node) in enumerate(_objects(root)):
-        fields = ", ".join(
-            f"`{n}`: {'variant' if c.children or c.kept_whole else 'string'}"
-            for n, c in node.children.items()
+        value, opened, members, leaves = (
+            f"_{what}{number}" for what in ("value", "object", "members", "leaves")
         )
-        if not fields:
-            continue
-        members = f"_m{number}"
-        df = df.select("*", F.try_variant_get(reading.objects[path], "$", f"struct<{fields}>").alias(members))
-        for name, child in node.children.items():
-            child_path = f"{path}.{name}" if path else name
-            value = F.col(f"{members}.{name}")
-            if not (child.children or child.kept_whole):
-                reading.texts[child_path] = value
-                continue
-            text = F.try_variant_get(value, "$", "string")
-            opened = f"{members}_{name}"
-            inner = _json(text)
+        if path == "":
+            df = df.select("*", F.col("_item").alias(opened))
+            df = df.select("*", F.try_variant_get(opened, "$", _MAP).alias(members))
+        else:
+            parent, _, name = path.rpartition(".")
+            df = df.select("*", reading.members[parent][name].alias(value))
             # An object, or the text of one.
-            df = df.select(
-                "*",
-                F.when(F.try_variant_get(value, "$", _MAP).isNotNull(), value)
-                .when(F.try_variant_get(inner, "$", _MAP).isNotNull(), inner)
-                .alias(opened),
+            whole = F.try_variant_get(value, "$", _MAP)
+            text = F.when(whole.isNull(), F.try_variant_get(value, "$", "string"))
+            df = df.select("*", whole.alias("_whole"), _json(text).alias("_inner"))
+            inner = F.when(F.col("_inner").isNotNull(), F.try_variant_get("_inner", "$", _MAP))
+            df = df.select("*", F.coalesce("_whole", inner).alias(members))
+            chosen = F.when(F.col("_whole").isNotNull(), F.col(value)).otherwise(F.col("_inner"))
+            df = df.select("*", F.when(F.col(members).isNotNull(), chosen).alias(opened)).drop(
+                "_whole", "_inner"
             )
-            reading.texts[child_path] = text
-            # JSON's null is no value.
-            reading.values[child_path] = F.when(text.isNotNull(), value)
-            reading.objects[child_path] = F.col(opened)
+            reading.values[path] = F.col(value)
+        reading.objects[path] = F.col(opened)
+        reading.members[path] = F.col(members)
+        names = [n for n, c in node.children.items() if not (c.children or c.kept_whole)]
+        if names:
+            fields = ", ".join(f"`{n}`: string" for n in names)
+            df = df.select("*", F.try_variant_get(opened, "$", f"struct<{fields}>").alias(leaves))
+            reading.texts |= {f"{path}.{n}" if path else n: F.col(f"{leaves}.{n}") for n in names}
     return df, reading
 
 
@@ -275,13 +280,13 @@ def _any_missing(keys: tuple[str, ...]) -> SparkColumn:
     return missing
 
 
-def _problems(table: Table) -> tuple[SparkColumn, SparkColumn]:
+def _problems(table: Table, read: _Reading) -> tuple[SparkColumn, SparkColumn]:
     sequenced = F.coalesce(F.col("_sequence").rlike(events.SEQUENCE_PATTERN), F.lit(False))
     paths = ", ".join(c.path for c in table.columns[: len(table.keys)] if c.path)
     found = [
         (~F.is_valid_utf8("_line"), "not_utf8", "the line is not UTF-8"),
         (F.col("_item").isNull(), "not_json", "the line is not one JSON value"),
-        (F.col("_members").isNull(), "not_an_object", "the line is JSON, but no object"),
+        (read.members[""].isNull(), "not_an_object", "the line is JSON, but no object"),
         (_any_missing(table.keys), "missing_key", f"no usable value for the key: {paths}"),
         (~sequenced, "missing_sequence", f"no usable {events.SEQUENCE}"),
     ]
@@ -303,7 +308,7 @@ def _rescued(table: Table, read: _Reading, metadata_misfits: Mapping[str, SparkC
     misfits = dict(metadata_misfits)
     for column in table.columns:
         if column.path:
-            bad = read.texts[column.path].isNotNull() & F.col(column.name).isNull()
+            bad = read.is_there(column.path) & F.col(column.name).isNull()
             misfits[column.path] = misfits.get(column.path, F.lit(False)) | bad
     rest = _leftover(root, "", read, misfits, kept=False)
     return F.when(F.size(rest) > 0, F.to_json(rest))
@@ -316,29 +321,30 @@ def _leftover(
 
     `kept`: a column holds the object whole, so that only values which do not fit their column are left.
     """
-    members = F.try_variant_get(read.objects[path], "$", _MAP)
+    members = read.members[path]
     below = {name: f"{path}.{name}" if path else name for name in node.children}
     bad = F.array_compact(
         F.array(*(F.when(misfits[p], F.lit(n)) for n, p in below.items() if p in misfits)).cast(
             "array<string>"
         )
     )
-    if kept:
-        rest = F.map_filter(members, lambda name, _: F.array_contains(bad, name))
-    else:
-        known = sorted(node.children)
-        rest = F.map_filter(members, lambda name, _: ~name.isin(known) | F.array_contains(bad, name))
+    unknown = F.array_except(F.map_keys(members), F.array(*map(F.lit, sorted(node.children))))
+    left = bad if kept else F.concat(unknown, bad)
+    # Most items have nothing left: the members are gone through only where there is something to find.
+    found = F.map_filter(members, lambda name, _: F.array_contains(left, name))
+    nothing = F.create_map().cast(_MAP)
+    parts = [F.when(F.size(left) > 0, found).otherwise(nothing)]
     for name, child in node.children.items():
         if not child.children:
             continue
         inner = _leftover(child, below[name], read, misfits, kept=kept or child.kept_whole)
-        left = F.when(F.size(inner) > 0, F.create_map(F.lit(name), F.to_variant_object(inner)))
+        more = F.when(F.size(inner) > 0, F.create_map(F.lit(name), F.to_variant_object(inner)))
         if not (kept or child.kept_whole):
             # Neither an object nor the text of one: then the attribute itself does not fit.
-            shut = read.texts[below[name]].isNotNull() & read.objects[below[name]].isNull()
-            left = F.when(shut, F.create_map(F.lit(name), read.values[below[name]])).otherwise(left)
-        rest = F.map_concat(rest, F.coalesce(left, F.create_map().cast(_MAP)))
-    return rest
+            shut = read.is_there(below[name]) & read.objects[below[name]].isNull()
+            more = F.when(shut, F.create_map(F.lit(name), read.values[below[name]])).otherwise(more)
+        parts.append(F.coalesce(more, nothing))
+    return F.map_concat(*parts) if len(parts) > 1 else parts[0]
 
 
 def _transform(df: DataFrame, table: Table) -> DataFrame:

@@ -151,7 +151,7 @@ class _LocalDocuments:
 
     def discover(self, spark: SparkSession) -> None:
         Path(self.found).mkdir(parents=True, exist_ok=True)
-        known = spark.read.schema(_FOUND).json(_escape(self.found))
+        known = spark.read.schema(_FOUND).json(as_pattern(self.found))
         listing = self._read(spark).select("path", "modificationTime", "length")
         new = listing.join(known, ["path", "modificationTime", "length"], "left_anti").coalesce(1)
         if not new.isEmpty():
@@ -159,7 +159,7 @@ class _LocalDocuments:
 
     def stream(self, spark: SparkSession) -> DataFrame:
         options = _file_stream_options(max_files=1)
-        return spark.readStream.schema(_FOUND).options(**options).json(_escape(self.found))
+        return spark.readStream.schema(_FOUND).options(**options).json(as_pattern(self.found))
 
     def rows(self, batch: DataFrame) -> DataFrame:
         time = F.col("modificationTime")
@@ -174,7 +174,7 @@ class _LocalDocuments:
 
     def _read(self, spark: SparkSession) -> DataFrame:
         reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true")
-        return reader.option("pathGlobFilter", "*.json").load(_escape(self.root))
+        return reader.option("pathGlobFilter", "*.json").load(as_pattern(self.root))
 
 
 def _file_stream_options(max_files: int) -> dict[str, str]:
@@ -190,10 +190,10 @@ def _file_stream_options(max_files: int) -> dict[str, str]:
 def _glob(path: str) -> str:
     """A pattern that matches this path alone: a stream may wait for a pattern that matches nothing yet,
     but not for a path that does not exist."""
-    return re.sub(r"([\w.-])$", r"[\1]", _escape(path))
+    return re.sub(r"([\w.-])$", r"[\1]", as_pattern(path))
 
 
-def _escape(path: str) -> str:
+def as_pattern(path: str) -> str:
     """The path itself, where Spark would take a character of it for a pattern."""
     return re.sub(r"([\[\]{}*?\\])", r"\\\1", path)
 

@@ -235,7 +235,7 @@ def test_a_record_whose_table_cannot_be_told_is_quarantined_under_unknown(landin
     event["Records"][0]["eventSourceARN"] = "stream-ARN"
     assert invoke(event) == DONE
     assert [key.rsplit("/", 1)[0] for key in landing.object_keys()] == [
-        "landing/_quarantine/_unknown/dt=2026-01-08/HH=11"
+        "landing/_quarantine/unknown/dt=2026-01-08/HH=11"
     ]
     assert landing.all_lines("")[0]["reason"] == "bad_stream_arn"
 

@@ -143,7 +143,7 @@ def test_records_with_made_up_stream_arns_are_quarantined_whole(
     for event in events:
         assert lambda_handler(event, None) == DONE
     assert {key.rsplit("/", 1)[0] for key in landing.object_keys()} == {
-        f"landing/_quarantine/_unknown/{folder}"
+        f"landing/_quarantine/unknown/{folder}"
     }
     rows = sorted(landing.all_lines(""), key=lambda row: str(row["eventID"]))
     assert [row["reason"] for row in rows] == ["bad_stream_arn"] * len(event_ids)

@@ -53,9 +53,6 @@ WRITES = [
     "EXECUTE IMMEDIATE 'DROP TABLE silver.calls'",
     "BEGIN DROP TABLE silver.calls; END",
     "SELECT transform(a) USING 'touch /tmp/x' FROM (SELECT 1 a)",
-    "SELECT reflect('java.lang.System', 'exit', 0)",
-    "SELECT 1 FROM VALUES (1) t(a) WHERE (SELECT java_method('java.lang.System', 'exit', 0)) = a",
-    "SELECT 1 ORDER BY try_reflect('java.lang.System', 'exit', 0)",
 ]
 
 
@@ -77,3 +74,22 @@ def test_what_spark_refuses_is_said_without_its_plan(spark: SparkSession) -> Non
     assert "+-" not in str(missing.value)
     with pytest.raises(QueryError, match="PARSE_SYNTAX_ERROR"):
         read_only(spark, "SELECT 1; DROP TABLE silver.calls")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT reflect('java.lang.System', 'exit', 0)",
+        "SELECT 1 FROM VALUES (1) t(a) WHERE (SELECT java_method('java.lang.System', 'exit', 0)) = a",
+        "SELECT 1 ORDER BY try_reflect('java.lang.System', 'exit', 0)",
+        "SELECT IDENTIFIER('refl' || 'ect')('java.lang.System', 'exit', 0)",
+    ],
+)
+def test_a_query_reaches_no_java_method(spark: SparkSession, statement: str) -> None:
+    with pytest.raises(QueryError, match=r"UNRESOLVED_ROUTINE|ROUTINE_NOT_FOUND"):
+        read_only(spark, statement).collect()
+
+
+def test_a_query_reads_tables_and_no_files(spark: SparkSession) -> None:
+    with pytest.raises(QueryError, match="cannot be found"):
+        read_only(spark, "SELECT * FROM text.`/etc/hostname`")

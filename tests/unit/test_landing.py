@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shlex
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,8 @@ def _kinds(landing: Path) -> dict[str, str]:
         ("calls/dt=2025-10-08/HH=14/x.ndjson.gz", LINES[:9], "torn"),
         ("calls/dt=2025-10-08/HH=14/x.ndjson.gz", LINES[:200] + b"\0\1\2" + LINES[203:], "torn"),
         ("calls/dt=2025-10-08/HH=14/x.ndjson.gz", b"no gzip", "torn"),
+        ("calls/dt=2025-10-08/HH=14/x.ndjson.gz", LINES + b"\0" * 9, "torn"),
+        ("calls/dt=2025-10-08/HH=14/x?a=#b 'c'.ndjson.gz", LINES[:-1], "torn"),
         ("calls/dt=2025-10-08/HH=14/x.ndjson.gz", b"", "empty"),
         ("calls/dt=2025-10-08/HH=14/x.ndjson.gz", gzip.compress(b""), "empty"),
         ("calls/x.ndjson.gz", LINES, "misplaced"),
@@ -59,6 +62,13 @@ def test_an_object_that_was_set_aside_is_kept_whole_and_its_place_holds_an_empty
     assert Path(target).read_bytes() == LINES[:-1]
     assert gzip.decompress(Path(torn).read_bytes()) == b""
     assert _kinds(tmp_path) == {"x.ndjson.gz": "set_aside"}
+
+
+def test_the_command_that_is_shown_works_for_any_name(tmp_path: Path) -> None:
+    _put(tmp_path / "it's", "calls/dt=2025-10-08/HH=14/x?a=#b %20+.ndjson.gz", LINES[:-1])
+    (finding,) = check(str(tmp_path / "it's"), ["calls"])
+    command = shlex.split(finding.detail.split("lakehouse landing set-aside ")[1])
+    assert Path(set_aside(f"file://{command[0]}")).read_bytes() == LINES[:-1]
 
 
 def test_a_writers_quarantine_object_can_be_set_aside_too(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -202,10 +203,8 @@ def test_many_takers_of_a_dead_holders_lease_make_one_holder(tmp_path: Path) -> 
     leases = [Lease(str(tmp_path), "calls") for _ in range(8)]
 
     def take(lease: Lease) -> None:
-        try:
+        with contextlib.suppress(LeaseHeldError):
             holders.append(lease.__enter__())
-        except LeaseHeldError:
-            pass
 
     threads = [threading.Thread(target=take, args=(lease,)) for lease in leases]
     for thread in threads:

@@ -11,9 +11,9 @@ from lakehouse.errors import ConfigurationError, TableDefinitionError, UnknownTa
 from lakehouse.table import METADATA_COLUMNS, Column, Table, View
 
 
-def column(name: str, type: str = "string", **more: Any) -> Column:
+def column(name: str, kind: str = "string", **more: Any) -> Column:
     more.setdefault("path", name)
-    return Column(name, type, "A column.", **more)
+    return Column(name, kind, "A column.", **more)
 
 
 def table(**changes: Any) -> Table:
@@ -53,6 +53,15 @@ def table(**changes: Any) -> Table:
         ({"columns": (column("id"), column("note", path="a..b"))}, "path 'a..b', which names no attribute"),
         ({"columns": (column("id"), column("note", path="a b"))}, "path 'a b', which names no attribute"),
         ({"columns": (column("id"), column("note", path="_note"))}, "path '_note', which names no attribute"),
+        (
+            {"columns": (column("id"), column("a", path="p.x"), column("b", path="p.X"))},
+            "differ by case alone",
+        ),
+        (
+            {"columns": (column("id"), column("a", path="P.x"), column("b", path="p.y"))},
+            "differ by case alone",
+        ),
+        ({"columns": (column("id"), column("b", path="ID"))}, "differ by case alone"),
         ({"columns": (column("id"), column("note", "int", as_json=True))}, "it must be a string with a path"),
         (
             {"columns": (column("id"), column("note", path=None))},
@@ -74,18 +83,29 @@ def test_a_table_that_cannot_work_is_refused(changes: dict[str, Any], problem: s
 
 
 @pytest.mark.parametrize(
-    "type",
-    ["string", "bigint", "int", "double", "boolean", "date", "timestamp", "timestamp_ntz", "array<string>",
-     "decimal(10,4)", "decimal(38,0)"],
-)  # fmt: skip
-def test_the_types_of_the_contract_are_taken(type: str) -> None:
-    assert table(columns=(column("id"), column("note", type))).columns[1].type == type
+    "kind",
+    [
+        "string",
+        "bigint",
+        "int",
+        "double",
+        "boolean",
+        "date",
+        "timestamp",
+        "timestamp_ntz",
+        "array<string>",
+        "decimal(10,4)",
+        "decimal(38,0)",
+    ],
+)
+def test_the_types_of_the_contract_are_taken(kind: str) -> None:
+    assert table(columns=(column("id"), column("note", kind))).columns[1].type == kind
 
 
-@pytest.mark.parametrize("type", ["decimal(39,0)", "decimal(4,10)", "decimal(0,0)", "decimal(99,1)"])
-def test_a_decimal_that_spark_does_not_have_is_refused(type: str) -> None:
+@pytest.mark.parametrize("kind", ["decimal(39,0)", "decimal(4,10)", "decimal(0,0)", "decimal(99,1)"])
+def test_a_decimal_that_spark_does_not_have_is_refused(kind: str) -> None:
     with pytest.raises(TableDefinitionError):
-        table(columns=(column("id"), column("note", type)))
+        table(columns=(column("id"), column("note", kind)))
 
 
 def test_metadata_comes_after_the_key_and_before_the_rest() -> None:
@@ -137,7 +157,7 @@ def test_a_name_that_no_file_declares_is_told_with_the_ones_that_there_are() -> 
     from lakehouse.tables import table as find
 
     assert [find(t.name) for t in TABLES] == list(TABLES)
-    with pytest.raises(UnknownTableError, match="There is no table 'call'.*calls, scorecards") as caught:
+    with pytest.raises(UnknownTableError, match=r"There is no table 'call'.*calls, scorecards") as caught:
         find("call")
     assert caught.value.name == "call"
 
@@ -164,7 +184,24 @@ def test_personal_data_is_named() -> None:
 
     marked = {c.name for t in TABLES for c in t.all_columns if c.pii}
     declared = {c.name for t in TABLES for c in t.all_columns}
-    contract = {"agent", "agent_id", "agent_name", "file_name", "notes", "summary", "scores", "text_snippet",
-                "metadata", "student_id", "tutor_id", "session_id", "entity_id", "payload", "message", "details",
-                "evidence", "_rescued_data"}  # fmt: skip
+    contract = {
+        "agent",
+        "agent_id",
+        "agent_name",
+        "file_name",
+        "notes",
+        "summary",
+        "scores",
+        "text_snippet",
+        "metadata",
+        "student_id",
+        "tutor_id",
+        "session_id",
+        "entity_id",
+        "payload",
+        "message",
+        "details",
+        "evidence",
+        "_rescued_data",
+    }
     assert marked == {name for name in declared if name in contract or name.startswith("evidence_")}

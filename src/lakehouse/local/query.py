@@ -66,7 +66,7 @@ _SHOWS = {
 }
 """Statements that are no queries, yet only tell, and what they name."""
 
-_REACHING_OUT = {"reflect", "java_method", "try_reflect"}
+_REACHING_OUT = ("reflect", "java_method", "try_reflect")
 """Functions that call any method of any Java class."""
 
 
@@ -89,11 +89,7 @@ def read_only(spark: SparkSession, statement: str) -> DataFrame:
                     f"lakehouse sql only reads, and this statement does not ({name}). "
                     "Tables change through `lakehouse ingest`."
                 )
-        for function in _functions(plan):
-            if function in _REACHING_OUT:
-                raise QueryError(
-                    f"lakehouse sql only reads tables; the function {function} is not available."
-                )
+        _forbid_reaching_out(spark)
         return spark.sql(statement)
     except PySparkException as error:
         raise QueryError(_first_lines(str(error))) from error
@@ -116,19 +112,12 @@ def _plans_in(expression: Any) -> Iterator[Any]:
         yield from _plans_in(child)
 
 
-def _functions(plan: Any) -> Iterator[str]:
-    for node in _nodes(plan):
-        for expression in _items(node.expressions()):
-            yield from _called(expression)
-        if node.getClass().getSimpleName() == "UnresolvedTableValuedFunction":
-            yield node.name().last().lower()
-
-
-def _called(expression: Any) -> Iterator[str]:
-    if expression.getClass().getSimpleName() == "UnresolvedFunction":
-        yield expression.nameParts().last().lower()
-    for child in _items(expression.children()):
-        yield from _called(child)
+def _forbid_reaching_out(spark: SparkSession) -> None:
+    """Take away what a query could do beyond reading tables: names are no help, IDENTIFIER() hides them."""
+    registry = spark._jsparkSession.sessionState().functionRegistry()
+    for name in _REACHING_OUT:
+        registry.dropFunction(spark._jvm.org.apache.spark.sql.catalyst.FunctionIdentifier(name))  # type: ignore[union-attr]
+    spark.conf.set("spark.sql.runSQLOnFiles", "false")
 
 
 def _items(sequence: Any) -> list[Any]:

@@ -3,7 +3,7 @@
 `sample_day` yields what the centre's systems write, in the order of time: changes of the DynamoDB
 tables `calls` and `scorecards`, and the transcripts that Amazon Transcribe leaves in S3. The same
 arguments give the same operations, to the byte. Attribute values are typed for boto3's low-level
-client; shapes are those of contract sections 1, 2 and 3. People, places and words are invented.
+client; shapes are those that the tables read. People, places and words are invented.
 
 On purpose, because real days are like this: payloads that are JSON text, or come late, or never; call
 times with the site's offset, whose date is not the UTC date; keys that change thrice within a second,

@@ -2,7 +2,7 @@
 
 An independent second opinion on `gold.calls` and `silver.scorecards`: plain Python over the items as
 DynamoDB holds them and the transcripts as S3 lists them. It shares no code with the Spark side, on
-purpose. Rules: contract sections 1 (Transcribe), 2 (calls, `answer_type`), 3 (scorecards), 8 (which
+purpose. Rules: docs/analysts.md (Transcribe, `answer_type`, scorecards, which
 transcript is a call's) and 9 (the query). Transcripts are read in the standard shape only.
 """
 
@@ -94,7 +94,7 @@ def scorecard_figures(scorecard_items: Iterable[Item], *, by: str = "call_type")
     """Count live scorecards and average `overall_score` by a text attribute; sorted (None first).
 
     A score is first rounded half up to four decimals, as its column is, decimal(10,4); one of seven
-    digits or more before the point does not fit that column and counts as none (design section 5).
+    digits or more before the point does not fit that column and counts as none.
     """
     groups: dict[str | None, list[Decimal | None]] = defaultdict(list)
     for item in scorecard_items:
@@ -111,7 +111,7 @@ def scorecard_figures(scorecard_items: Iterable[Item], *, by: str = "call_type")
 
 
 def answer_type(heard: Heard) -> str:
-    """How a call was answered, judged by its transcript (contract section 2)."""
+    """How a call was answered, judged by its transcript."""
     if not heard.seconds:  # unknown or 0
         return "Unknown"
     if heard.seconds < 10:
@@ -122,7 +122,7 @@ def answer_type(heard: Heard) -> str:
 
 
 def read_transcript(name: str, body: str | bytes) -> Heard:
-    """Length and number of speakers of a transcript in Transcribe's standard shape (contract section 1).
+    """Length and number of speakers of a transcript in Transcribe's standard shape.
 
     The length is `audio_duration`, else the latest `end_time` of the three lists below; the speakers
     are the distinct labels in them. A body that is no JSON object tells nothing.
@@ -155,7 +155,7 @@ def read_transcript(name: str, body: str | bytes) -> Heard:
 def _newest_transcripts(documents: Iterable[ListedDocument]) -> dict[str | None, Heard]:
     """Transcript id → the newest of its documents; a redacted twin is a document of the same id.
 
-    Newest by modification time in milliseconds, then by key (design section 4, documents).
+    Newest by modification time in milliseconds, then by key.
     """
     newest: dict[str, tuple[dt.datetime, str, str | bytes]] = {}
     for name, body, modified in documents:

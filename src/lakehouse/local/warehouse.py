@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from lakehouse.errors import ConfigurationError
+from lakehouse.lease import exclusive
 from lakehouse.local.session import S3Endpoint, local_session
 from lakehouse.settings import Layer, Settings
 
@@ -24,8 +26,13 @@ def local_settings(
     """Settings of the local platform; checkpoints lie in the warehouse.
 
     Raises:
-        ConfigurationError: a location that is neither a folder that exists nor an S3 URL.
+        ConfigurationError: a location that is neither a folder that exists nor an S3 URL, or a warehouse
+            that is no folder (commits of several writers exclude each other on a local file system only).
     """
+    if re.match(r"[a-z0-9]+:/", str(warehouse)):
+        raise ConfigurationError(
+            f"{warehouse} is no folder: a warehouse of this platform lies on this machine."
+        )
     warehouse = warehouse.expanduser().resolve()
     return Settings(
         landing=_location(landing) if landing else "",
@@ -53,8 +60,9 @@ def open_warehouse(
     spark = local_session(
         Path(settings.warehouse), s3=s3, s3a=any(at.startswith("s3a:") for at in remote), quick=quick
     )
-    attach(spark, settings)
-    set_up(spark, settings, tables)
+    with exclusive(settings.warehouse):
+        attach(spark, settings)
+        set_up(spark, settings, tables)
     return spark
 
 
@@ -67,8 +75,11 @@ def attach(spark: SparkSession, settings: Settings) -> None:
             continue
         spark.sql(f"CREATE SCHEMA IF NOT EXISTS {settings.schema(layer)} LOCATION '{_quoted(folder)}'")
         for table in sorted(folder.iterdir()):
-            name = settings.table(layer, table.name)
-            if (table / "_delta_log").is_dir() and not spark.catalog.tableExists(name):
+            name, log = settings.table(layer, table.name), table / "_delta_log"
+            if not any(log.glob("*.json")):
+                with suppress(OSError):  # left by a process that died while it made the table
+                    log.rmdir()
+            elif not spark.catalog.tableExists(name):
                 spark.sql(f"CREATE TABLE {name} USING DELTA LOCATION '{_quoted(table)}'")
 
 
@@ -78,12 +89,12 @@ def _quoted(path: Path) -> str:
 
 def _location(text: str) -> str:
     """A folder's absolute path, or an S3 URL in the spelling that Hadoop knows."""
-    scheme = urlsplit(text).scheme
-    if scheme in ("s3", "s3a"):
-        return "s3a://" + text.split("://", 1)[1]
-    if scheme not in ("", "file"):
+    scheme, found, rest = text.partition("://")
+    if found and scheme in ("s3", "s3a"):
+        return f"s3a://{rest}"
+    if found and scheme != "file":
         raise ConfigurationError(f"{text}: use a folder, or an s3:// URL.")
-    path = os.path.abspath(os.path.expanduser(urlsplit(text).path if scheme else text))
+    path = os.path.abspath(os.path.expanduser(rest if found else text))
     if not os.path.isdir(path):
         raise ConfigurationError(f"{path} is no folder. Check the path, or create it.")
     return path

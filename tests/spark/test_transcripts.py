@@ -1,0 +1,280 @@
+"""Transcripts: what a document of each shape tells, and what becomes of it when it is written again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import Row, SparkSession
+from tests.spark.support import Lake, assert_rows, show_times
+
+from lakehouse.parse import parse_documents
+from lakehouse.tables.transcripts import TRANSCRIPTS
+
+REAL = Path(__file__).resolve().parents[3] / "shared" / "real-inputs" / "transcribe"
+MODIFIED = datetime(2026, 1, 8, 11, 0, 0, 123_000, tzinfo=UTC)
+
+
+def _word(end: float | str, speaker: str | None = None, channel: str | None = None) -> dict[str, Any]:
+    made: dict[str, Any] = {"start_time": "0.1", "end_time": str(end), "type": "pronunciation"}
+    made["alternatives"] = [{"confidence": "1.0", "content": "word"}]
+    return (
+        made
+        | ({"speaker_label": speaker} if speaker else {})
+        | ({"channel_label": channel} if channel else {})
+    )
+
+
+POINT = {"type": "punctuation", "alternatives": [{"confidence": "0.0", "content": "."}]}
+
+
+def _segment(end: float, speaker: str) -> dict[str, Any]:
+    return {"start_time": "0.1", "end_time": str(end), "speaker_label": speaker, "items": []}
+
+
+# key of the document, its results, then: id, duration, its source, speakers, words
+STANDARD: list[tuple[str, dict[str, Any], tuple[str, Any, Any, int, int]]] = [
+    (
+        "transcripts/stated.json",
+        {"audio_duration": 61.5, "items": [_word(9.5)]},
+        ("stated", 61.5, "audio_duration", 0, 1),
+    ),
+    (
+        "transcripts/stated-text.json",
+        {"audio_duration": "61.5", "items": []},
+        ("stated-text", 61.5, "audio_duration", 0, 0),
+    ),
+    (
+        "transcripts/stated-zero.json",
+        {"audio_duration": 0, "items": [_word(9.5)]},
+        ("stated-zero", 0.0, "audio_duration", 0, 1),
+    ),
+    (
+        "transcripts/stated-null.json",
+        {"audio_duration": None, "items": [_word(9.5)]},
+        ("stated-null", 9.5, "end_time", 0, 1),
+    ),
+    (
+        "transcripts/stated-rubbish.json",
+        {"audio_duration": "long", "items": [_word(9.5)]},
+        ("stated-rubbish", 9.5, "end_time", 0, 1),
+    ),
+    (
+        "transcripts/items.json",
+        {"items": [_word(9.5, "spk_0"), _word(10.25, "spk_1"), POINT, _word(3, "spk_0")]},
+        ("items", 10.25, "end_time", 2, 3),
+    ),
+    (
+        "transcripts/as-numbers.json",
+        {"items": [_word("9.5") | {"end_time": 100}, _word("99.5")]},
+        ("as-numbers", 100.0, "end_time", 0, 2),
+    ),
+    (
+        "transcripts/not-as-text.json",
+        {"items": [_word("100.5"), _word("99.5")]},
+        ("not-as-text", 100.5, "end_time", 0, 2),
+    ),
+    (
+        "transcripts/segments.json",
+        {
+            "items": [_word(1)],
+            "speaker_labels": {
+                "speakers": 9,
+                "segments": [_segment(7, "spk_0"), _segment(8, "spk_1"), _segment(2, "spk_2")],
+            },
+        },
+        ("segments", 8.0, "end_time", 3, 1),
+    ),
+    (
+        "transcripts/audio-segments.json",
+        {
+            "audio_segments": [{"id": 0, "end_time": "12.5", "speaker_label": "spk_0", "items": [0]}],
+            "items": [_word(12.4, "spk_0")],
+        },
+        ("audio-segments", 12.5, "end_time", 1, 1),
+    ),
+    (
+        "transcripts/all-three.json",
+        {
+            "audio_segments": [{"end_time": "3", "speaker_label": "a"}],
+            "items": [_word(4, "b")],
+            "speaker_labels": {"segments": [_segment(5, "c")]},
+        },
+        ("all-three", 5.0, "end_time", 3, 1),
+    ),
+    (
+        "transcripts/one-speaker.json",
+        {"items": [_word(4, "spk_0"), _word(5, "spk_0"), POINT]},
+        ("one-speaker", 5.0, "end_time", 1, 2),
+    ),
+    (
+        "transcripts/channels.json",
+        {
+            "items": [_word(4, None, "ch_0"), _word(5, None, "ch_1")],
+            "channel_labels": {
+                "number_of_channels": 2,
+                "channels": [
+                    {"channel_label": "ch_0", "items": [_word(4)]},
+                    {"channel_label": "ch_1", "items": []},
+                ],
+            },
+        },
+        ("channels", 5.0, "end_time", 2, 2),
+    ),
+    (
+        "transcripts/silent-channel.json",
+        {
+            "items": [_word(4, None, "ch_0")],
+            "channel_labels": {"channels": [{"channel_label": "ch_0"}, {"channel_label": "ch_1"}]},
+        },
+        ("silent-channel", 4.0, "end_time", 1, 1),
+    ),
+    (
+        "transcripts/nothing-said.json",
+        {"transcripts": [{"transcript": ""}], "items": []},
+        ("nothing-said", None, None, 0, 0),
+    ),
+    ("transcripts/bare.json", {}, ("bare", None, None, 0, 0)),
+    (
+        "transcripts/odd-members.json",
+        {"items": "none", "audio_segments": {"a": 1}, "speaker_labels": []},
+        ("odd-members", None, None, 0, 0),
+    ),
+    ("deep/er/redacted-twin.json", {"items": [_word(5, "spk_0")]}, ("twin", 5.0, "end_time", 1, 1)),
+    ("no-folder.json", {"items": [_word(5)]}, ("no-folder", 5.0, "end_time", 0, 1)),
+    ("with.dots.json.json", {"items": [_word(5)]}, ("with.dots.json", 5.0, "end_time", 0, 1)),
+]
+
+BAD: dict[str, tuple[bytes, str]] = {
+    "empty.json": (b"", "not_json"),
+    "half.json": (b'{"results": {"items": [', "not_json"),
+    "two.json": (b'{"results": {}} {"results": {}}', "not_json"),
+    "latin.json": ('{"results": {"x": "ß"}}'.encode("latin-1"), "not_json"),
+    "array.json": (b'[{"results": {}}]', "not_an_object"),
+    "other.json": (b'{"hello": 1}', "unknown_document_shape"),
+    "no-object.json": (b'{"results": [1]}', "unknown_document_shape"),
+    "stream-result.json": (b'{"TranscriptResultStream": {}}', "unknown_document_shape"),
+    "redacted-.json": (b'{"results": {}}', "missing_key"),
+}
+
+
+def _parse(spark: SparkSession, documents: list[tuple[str, bytes]]) -> dict[str, Row]:
+    rows = [(bytearray(content), key, f"file:/documents/{key}", MODIFIED) for key, content in documents]
+    schema = "content binary, document_key string, _source_file string, _modified_at timestamp"
+    parsed = show_times(parse_documents(spark.createDataFrame(rows, schema), TRANSCRIPTS))
+    return {row._source_file.removeprefix("file:/documents/"): row for row in parsed.collect()}
+
+
+@pytest.fixture(scope="module")
+def parsed(spark: SparkSession) -> dict[str, Row]:
+    made = [
+        (
+            key,
+            json.dumps(
+                {"jobName": "j", "status": "COMPLETED", "results": {"language_code": "en-GB"} | results}
+            ).encode(),
+        )
+        for key, results, _ in STANDARD
+    ]
+    return _parse(spark, made + [(key, content) for key, (content, _) in BAD.items()])
+
+
+@pytest.mark.parametrize("case", STANDARD, ids=lambda case: case[0])
+def test_a_standard_transcript_is_read(
+    case: tuple[str, Any, tuple[Any, ...]], parsed: dict[str, Row]
+) -> None:
+    key, _, expected = case
+    row = parsed[key]
+    found = (row.transcript_id, row.duration_seconds, row.duration_source, row.speaker_count, row.word_count)
+    assert found == expected
+    assert (row.shape, row.language, row.s3_key) == ("standard", "en-GB", key)
+    assert row.redacted is ("redacted-" in key)
+    assert (row._problem, row._raw, row.is_deleted, row._rescued_data) == (None, None, False, None)
+
+
+@pytest.mark.parametrize("key", BAD)
+def test_a_document_that_cannot_be_read_has_its_reason_and_is_kept_whole(
+    key: str, parsed: dict[str, Row]
+) -> None:
+    content, reason = BAD[key]
+    row = parsed[key]
+    assert row._problem == reason
+    assert row._detail
+    if key != "latin.json":
+        assert row._raw == content.decode()
+
+
+def test_the_sequence_of_a_document_is_its_time_key_and_content(parsed: dict[str, Row]) -> None:
+    content, _ = BAD["redacted-.json"]
+    row = parsed["redacted-.json"]
+    assert row._sequence == f"2026-01-08T11:00:00.123Z/redacted-.json/{hashlib.sha256(content).hexdigest()}"
+    assert (row._changed_at, row.updated_at) == ("2026-01-08 11:00:00.123", "2026-01-08T11:00:00.123Z")
+
+
+@pytest.mark.skipif(
+    not REAL.is_dir(), reason="the real inputs lie beside the repository, and here they do not"
+)
+def test_real_transcripts_tell_what_a_reader_finds_in_them(spark: SparkSession) -> None:
+    """Counted by hand in the files: the last end_time, the labels, the items that are no punctuation."""
+    expected = {
+        "aws-docs.diarization.json": (9.24, "end_time", 2, 10, None),
+        "aws-docs.channel-id.json": (9.25, "end_time", 2, 10, None),
+        # A result of streaming, which has no `results`.
+        "aws-docs.pii-redaction.json": (None, None, None, None, "unknown_document_shape"),
+    }
+    rows = _parse(spark, [(name, (REAL / name).read_bytes()) for name in expected])
+    found = {
+        name: (r.duration_seconds, r.duration_source, r.speaker_count, r.word_count, r._problem)
+        if r._problem is None
+        else (None, None, None, None, r._problem)
+        for name, r in rows.items()
+    }
+    assert found == expected
+
+
+def test_a_transcript_that_is_written_again_is_read_again_and_the_newest_wins(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    def transcript(end: float) -> dict[str, Any]:
+        return {"results": {"items": [_word(end, "spk_0")]}}
+
+    lake = Lake(spark, tmp_path, (TRANSCRIPTS,), landing_name="not there")
+    lake.write_document("transcripts/rewritten.json", transcript(1), mtime=1_767_000_000.5)
+    lake.write_document("transcripts/left.json", transcript(2), mtime=1_767_000_000)
+    lake.write_document("transcripts/twin.json", transcript(3), mtime=1_767_000_000)
+    lake.write_document("transcripts/older.json", transcript(4), mtime=1_767_000_000)
+    lake.write_document("odd 50%+[b] ü#.json", transcript(5), mtime=1_767_000_000)
+    lake.write_document("odd 50%+[b] ü# bad.json", b"bad", mtime=1_767_000_000)
+    lake.write_document("note.txt", b"no document", mtime=1_767_000_000)
+    first = lake.ingest_well()["transcripts"]
+    assert (first.batches.upserts, first.batches.quarantined, first.batches.files) == (5, 1, 6)
+    before = lake.versions()
+    lake.ingest_well()
+    assert lake.versions() == before
+
+    # Other content of the same length, a second later; a redacted twin; an older copy.
+    lake.write_document("transcripts/rewritten.json", transcript(8), mtime=1_767_000_001.25)
+    lake.write_document("transcripts/redacted-twin.json", transcript(9), mtime=1_767_000_002)
+    lake.write_document("transcripts/redacted-older.json", transcript(9), mtime=1_766_000_000)
+    second = lake.ingest_well()["transcripts"]
+    assert (second.batches.records, second.batches.upserts, second.batches.stale) == (3, 2, 1)
+    assert_rows(
+        lake.state(TRANSCRIPTS).select("transcript_id", "duration_seconds", "s3_key", "redacted"),
+        [
+            ("rewritten", 8.0, "transcripts/rewritten.json", False),
+            ("left", 2.0, "transcripts/left.json", False),
+            ("twin", 9.0, "transcripts/redacted-twin.json", True),
+            ("older", 4.0, "transcripts/older.json", False),
+            ("odd 50%+[b] ü#", 5.0, "odd 50%+[b] ü#.json", False),
+        ],
+        "transcript_id string, duration_seconds double, s3_key string, redacted boolean",
+    )
+    assert_rows(
+        lake.quarantine().select("source", "reason", "raw", "object"),
+        [("transcripts", "not_json", "bad", f"{lake.documents}/odd 50%+[b] ü# bad.json".lstrip("/"))],
+        "source string, reason string, raw string, object string",
+    )
