@@ -13,18 +13,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import click
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.table import Table as Grid
+try:
+    import click
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+    from rich.table import Table as Grid
+except ImportError as missing:
+    # The wheel itself depends on nothing: on Databricks it must not bring packages of its own.
+    raise SystemExit(f"{missing}. The command line needs more: pip install 'lakehouse[local,aws]'") from None
 
 from lakehouse.errors import ConfigurationError, LakehouseError
 
