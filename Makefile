@@ -24,7 +24,8 @@ check-extra: ## The wheel builds, installs alone and starts
 	uv run pytest -q -m extra
 
 prove: ## The proofs at full size
-	uv run pytest -q -m "prove or not prove" tests/spark
+	uv run pytest -q -m "prove or not prove" tests/spark tests/integration/test_backfill_rounds.py
 
 bench: ## The benchmarks behind docs/performance.md
 	uv run python benchmarks/ingest.py
+	uv run python benchmarks/backfill.py

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pyspark.sql import SparkSession
 
 from lakehouse import ops
-from lakehouse.settings import Layer, Settings
+from lakehouse.settings import LAYERS, Layer, Settings
 from lakehouse.table import Column, Table, View
 
 PROPERTIES = {
@@ -25,22 +25,28 @@ def set_up(spark: SparkSession, settings: Settings, tables: Iterable[Table]) -> 
     Existing tables keep their data; a column that a declaration has gained is added to its table.
     Run it while no stream is at work: a change of a table's schema stops every writer of it.
     """
-    layers: tuple[Layer, ...] = ("silver", "gold", "ops")
-    for layer in layers:
+    for layer in LAYERS:
         spark.sql(f"CREATE SCHEMA IF NOT EXISTS {settings.schema(layer)}{_location(settings, layer)}")
     for name, (columns, comment, cluster_by) in ops.TABLES.items():
         _create(spark, settings, "ops", name, columns, comment, cluster_by)
     for table in tables:
         _create(spark, settings, "silver", table.name, table.all_columns, table.comment, table.cluster_by)
+        if table.history:
+            words = f"Every change of every row, as it came; rows are only ever added. {table.comment}"
+            _create(spark, settings, "silver", table.history_name, table.all_columns, words, table.cluster_by)
     for table in tables:
-        create_view(spark, settings, table.view_or_default)
+        create_view(spark, settings, "gold", table.view_or_default)
+        if table.history:
+            create_view(spark, settings, "gold", table.history_view)
+    create_view(spark, settings, "ops", ops.QUARANTINE)
 
 
-def create_view(spark: SparkSession, settings: Settings, view: View) -> None:
-    """Create or replace a gold view."""
-    query = view.query.format(silver=settings.schema("silver"), gold=settings.schema("gold"))
+def create_view(spark: SparkSession, settings: Settings, layer: Layer, view: View) -> None:
+    """Create or replace a view."""
+    schemas: dict[str, str] = {name: settings.schema(name) for name in LAYERS}
     spark.sql(
-        f"CREATE OR REPLACE VIEW {settings.table('gold', view.name)} COMMENT {_text(view.comment)} AS {query}"
+        f"CREATE OR REPLACE VIEW {settings.table(layer, view.name)} COMMENT {_text(view.comment)} "
+        f"AS {view.query.format(**schemas)}"
     )
 
 

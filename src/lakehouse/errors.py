@@ -12,6 +12,11 @@
     │   └── LeaseLostError          another process took it from us
     ├── StreamError                 a table's stream stopped for another reason
     │   └── DeliveryError           the local poller could not deliver a batch (lakehouse.local.poller)
+    ├── SourceError                 a table, a bucket or a server of the source does not answer as it should
+    │   ├── SnapshotRefusedError    a snapshot would leave a gap between itself and the stream
+    │   ├── StreamChangedError      the source's stream was switched off and on while it was scanned
+    │   └── ExportError             an export that is not whole, or of a kind that is not read
+    ├── QuarantineIdError           an id that is not that of one quarantined record
     └── QueryError                  a statement that `lakehouse sql` does not run
 
 Each error carries what it is about as attributes and builds its message from them; the message
@@ -118,6 +123,72 @@ class StreamError(LakehouseError):
         self.stream = stream
         self.detail = detail
         super().__init__(f"The stream of {stream!r} stopped: {detail}")
+
+
+class SourceError(LakehouseError):
+    """A table, a bucket or a server of the source does not answer as it should."""
+
+    def __init__(self, what: str, detail: str) -> None:
+        self.what = what
+        self.detail = detail
+        super().__init__(f"{what}: {detail}")
+
+
+class SnapshotRefusedError(SourceError):
+    """A snapshot would leave a gap between itself and the stream, so none is taken."""
+
+    def __init__(self, table_name: str, problem: str, next_step: str) -> None:
+        self.table_name = table_name
+        self.problem = problem
+        self.next_step = next_step
+        super().__init__(f"No snapshot of DynamoDB table {table_name}", f"{problem}. {next_step}")
+
+
+class StreamChangedError(SourceError):
+    """The source's stream was switched off and on while it was scanned: changes in between are lost."""
+
+    def __init__(self, table_name: str, begun_with: str, found: str) -> None:
+        self.table_name = table_name
+        self.begun_with = begun_with
+        self.found = found
+        super().__init__(
+            f"The scan of DynamoDB table {table_name} stops",
+            f"it began under the stream of {begun_with}, and now the stream is of {found}. What changed "
+            "in between is in neither: begin a new scan with --restart.",
+        )
+
+
+class ExportError(SourceError):
+    """An export that is not whole, is of another table, or is of a kind that is not read."""
+
+    def __init__(self, where: str, problem: str, next_step: str) -> None:
+        self.where = where
+        self.problem = problem
+        self.next_step = next_step
+        super().__init__(f"Export {where}", f"{problem}. {next_step}")
+
+
+class QuarantineIdError(LakehouseError):
+    """An id that is not that of one quarantined record.
+
+    `found` are the ids that begin with it; None if it cannot be an id at all.
+    """
+
+    def __init__(self, wanted: str, found: Sequence[str] | None) -> None:
+        self.wanted = wanted
+        self.found = found
+        if found is None:
+            problem = f"{wanted!r} is no id of a quarantined record: give its first 6 hex digits or more."
+        elif not found:
+            problem = (
+                f"No quarantined record has the id {wanted}. See lakehouse quarantine list --status all."
+            )
+        else:
+            some = ", ".join(id_[: len(wanted) + 6] for id_ in found[:5])
+            problem = (
+                f"{len(found)} quarantined records have an id that begins with {wanted}: {some}. Give more."
+            )
+        super().__init__(problem)
 
 
 class QueryError(LakehouseError):

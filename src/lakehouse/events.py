@@ -31,6 +31,9 @@ METADATA: Final = (
 QUARANTINE_FOLDER: Final = "_quarantine"
 """Where the writer lands records that it could not convert, under the landing prefix."""
 
+BACKFILLS_FOLDER: Final = "_backfills"
+"""Where `lakehouse backfill` keeps how far a scan has come, under the landing prefix."""
+
 SET_ASIDE_FOLDER: Final = "_set_aside"
 """Where `lakehouse landing set-aside` moves objects that cannot be read."""
 

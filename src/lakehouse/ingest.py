@@ -1,8 +1,6 @@
 """The streams: one per table, from its source to its state table, and one for the writer's quarantine.
 
-A stream is a file source, a checkpoint with a lease, and a batch function. The batch function obeys the
-strictest platform (serverless, Spark Connect): plain data in its closure, the batch's own session, no
-cache. Records are parsed once and staged as Parquet; every sink of the batch reads that.
+A stream is a file source, a checkpoint with a lease, and a batch function (batch.py).
 """
 
 from __future__ import annotations
@@ -14,7 +12,6 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -22,8 +19,8 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from lakehouse import events, ops
-from lakehouse.changes import latest_changes
+from lakehouse import events, floors
+from lakehouse.batch import Stream, given_up, process_batch
 from lakehouse.errors import (
     ConfigurationError,
     CorruptObjectError,
@@ -31,11 +28,9 @@ from lakehouse.errors import (
     LeaseHeldError,
     StreamError,
 )
-from lakehouse.lease import Lease, exclusive
-from lakehouse.merge import KEY_LITERALS, Applied, append_once, insert_missing, merge_latest, retrying
-from lakehouse.parse import parse_documents, parse_lines
+from lakehouse.lease import Lease
 from lakehouse.settings import Settings
-from lakehouse.sources import Source, as_pattern, lines_of, source_of
+from lakehouse.sources import Source, lines_of, source_of
 from lakehouse.table import Table
 
 RESTART_SECONDS = (10.0, 300.0)
@@ -100,22 +95,6 @@ class Result:
     error: LakehouseError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Stream:
-    """A stream's plain data, as it travels in the closure of its batch function.
-
-    `writer` is the name and the identity of the checkpoint; known once the lease is held.
-    """
-
-    name: str
-    source: Source
-    settings: Settings
-    table: Table | None
-    folder: str
-    run_id: str
-    writer: str = ""
-
-
 def ingest(
     spark: SparkSession,
     settings: Settings,
@@ -145,14 +124,14 @@ def ingest(
     streams.append(_writer_quarantine(settings, run_id))
     results: list[Result] = []
 
-    def run(stream: _Stream) -> None:
+    def run(stream: Stream) -> None:
         pause = RESTART_SECONDS[0]
         while True:
             result = _attempt(spark, stream, trigger, wait, on_progress, stop)
             on_end(result)
             # A stream that is to keep going is started again, whatever stopped it: its cause may be mended
             # (an object set aside, a lease given up), and the other streams must not be ended for it.
-            if result.error is None or trigger.every is None or stop.wait(pause):
+            if trigger.every is None or stop.wait(pause):
                 break
             pause = min(2 * pause, RESTART_SECONDS[1])
         results.append(result)
@@ -172,7 +151,7 @@ def ingest(
 
 def _attempt(
     spark: SparkSession,
-    stream: _Stream,
+    stream: Stream,
     trigger: Trigger,
     wait: float,
     on_progress: Callable[[str, int], None],
@@ -198,127 +177,10 @@ def _attempt(
     return Result(stream.name, batches, time.monotonic() - started, error)
 
 
-def process_batch(stream: _Stream, batch: DataFrame, batch_id: int) -> None:
-    """Apply one batch: stage it, then state, quarantine and progress, each a commit of its own.
-
-    Called again for the same batch it writes only what is missing. A commit that met another writer's
-    makes the whole of it be done again.
-    """
-    started = datetime.now(UTC)
-    staged = _stage(stream, batch)
-    # An attempt that loses its last commit has made the first ones: what those wrote still counts.
-    applied: list[Applied] = []
-    with exclusive(stream.settings.warehouse):
-        what = f"batch {batch_id} of {stream.name}"
-        retrying(lambda: _apply(stream, staged, batch_id, started, applied), what)
-
-
-# --- one batch -------------------------------------------------------------------------------------
-
-
-def _stage(stream: _Stream, batch: DataFrame) -> DataFrame:
-    rows = stream.source.rows(batch)
-    if stream.table is None:
-        parsed = _parse_writer_quarantine(rows)
-    elif stream.table.format == "documents":
-        parsed = parse_documents(rows, stream.table)
-    else:
-        parsed = parse_lines(rows, stream.table)
-    path = f"{stream.folder}/staged"
-    parsed.write.mode("overwrite").parquet(path)
-    return batch.sparkSession.read.schema(parsed.schema).parquet(as_pattern(path))
-
-
-def _apply(
-    stream: _Stream, staged: DataFrame, batch_id: int, started: datetime, applied: list[Applied]
-) -> None:
-    spark, settings = staged.sparkSession, stream.settings
-    bad = F.col("_problem").isNotNull()
-    counts = staged.agg(
-        F.count("*").alias("records"),
-        F.count_if(bad).alias("quarantined"),
-        F.count_if(~bad & F.col("_rescued_data").isNotNull()).alias("rescued"),
-        # As a number: a timestamp would pass through Python's local time, which has gaps and an end.
-        F.unix_micros(F.max(F.when(~bad, F.col("_changed_at")))).alias("last_changed"),
-        F.count_distinct("_source_file").alias("files"),
-    ).first()
-    assert counts is not None
-    valid = counts.records - counts.quarantined
-    if valid and stream.table is not None:
-        latest = latest_changes(staged.where(~bad).drop("_problem", "_detail", "_raw"), stream.table.keys)
-        pin_keys = valid <= KEY_LITERALS
-        applied.append(
-            merge_latest(spark, settings, stream.table, latest, datetime.now(UTC), pin_keys=pin_keys)
-        )
-    if counts.quarantined:
-        rows = _quarantine_rows(stream, staged.where(bad), batch_id)
-        insert_missing(spark, settings.table("ops", "quarantine"), rows, "quarantine_id")
-    upserts, deletes = sum(a.upserts for a in applied), sum(a.deletes for a in applied)
-    progress = (
-        stream.writer,
-        batch_id,
-        stream.table.name if stream.table else None,
-        stream.run_id,
-        started,
-        datetime.now(UTC),
-        counts.files,
-        counts.records,
-        upserts,
-        deletes,
-        valid - upserts - deletes,
-        counts.quarantined,
-        counts.rescued,
-    )
-    schema = ", ".join(f"{c.name} {c.type}" for c in ops.BATCHES if c.name != "last_changed_at")
-    row = spark.createDataFrame([progress], schema)
-    row = row.withColumn("last_changed_at", F.timestamp_micros(F.lit(counts.last_changed).cast("bigint")))
-    append_once(row, settings.table("ops", "batches"), writer=stream.writer, version=batch_id)
-
-
-def _quarantine_rows(stream: _Stream, bad: DataFrame, batch_id: int) -> DataFrame:
-    """Rows of ops.quarantine, the id from what the record is and where it lies, so that a replay finds it."""
-    folder = stream.settings.landing if stream.table is None or stream.table.format == "changes" else ""
-    below = re.sub(r"^([a-z0-9]+:)?/*", "", folder)
-    path = F.regexp_replace("_source_file", r"^([a-z0-9]+:)?/*", "")
-    where = F.when(
-        path.startswith(below + "/"), path.substr(F.lit(len(below) + 2), F.length(path))
-    ).otherwise(path)
-    source = F.col("_source") if stream.table is None else F.lit(stream.table.source)
-    # As bytes: a line that is no UTF-8 must not share its id with another one.
-    place = F.to_json(F.struct(source.alias("source"), where.alias("object")))
-    identity = F.concat(place.cast("binary"), F.col("_raw").cast("binary"))
-    return bad.select(
-        F.sha2(identity, 256).alias("quarantine_id"),
-        source.alias("source"),
-        F.col("_problem").alias("reason"),
-        F.col("_detail").alias("detail"),
-        where.alias("object"),
-        F.col("_raw").alias("raw"),
-        F.current_timestamp().alias("quarantined_at"),
-        F.lit(stream.writer).alias("stream"),
-        F.lit(batch_id).cast("bigint").alias("batch_id"),
-    )
-
-
-def _parse_writer_quarantine(lines: DataFrame) -> DataFrame:
-    """Lines of the writer's raw quarantine: what it could not convert, each a row of ops.quarantine."""
-    said = F.from_json("value", "source string, reason string, detail string")
-    folder = F.regexp_extract("_source_file", rf"/{events.QUARANTINE_FOLDER}/([^/]+)/", 1)
-    return lines.select(
-        F.coalesce(said["source"], folder).alias("_source"),
-        F.coalesce(said["reason"], F.lit("not_json")).alias("_problem"),
-        said["detail"].alias("_detail"),
-        F.col("value").alias("_raw"),
-        "_source_file",
-        F.lit(None).cast("string").alias("_rescued_data"),
-        F.lit(None).cast("timestamp").alias("_changed_at"),
-    )
-
-
 # --- one stream ------------------------------------------------------------------------------------
 
 
-def _stream_of(settings: Settings, table: Table, run_id: str) -> _Stream | None:
+def _stream_of(settings: Settings, table: Table, run_id: str) -> Stream | None:
     folder = f"{settings.checkpoints}/{table.name}"
     source: Source | None
     if table.format == "documents":
@@ -327,13 +189,13 @@ def _stream_of(settings: Settings, table: Table, run_id: str) -> _Stream | None:
         source = lines_of(settings, table.source)
     if source is None:
         return None
-    return _Stream(table.name, source, settings, table, folder, run_id)
+    return Stream(table.name, source, settings, table, folder, run_id)
 
 
-def _writer_quarantine(settings: Settings, run_id: str) -> _Stream:
+def _writer_quarantine(settings: Settings, run_id: str) -> Stream:
     folder = f"{settings.checkpoints}/{WRITER_QUARANTINE}"
     source = lines_of(settings, events.QUARANTINE_FOLDER)
-    return _Stream(WRITER_QUARANTINE, source, settings, None, folder, run_id)
+    return Stream(WRITER_QUARANTINE, source, settings, None, folder, run_id)
 
 
 def _identity(folder: str) -> str:
@@ -349,7 +211,7 @@ def _identity(folder: str) -> str:
 
 def _run(
     spark: SparkSession,
-    stream: _Stream,
+    stream: Stream,
     trigger: Trigger,
     wait: float,
     on_progress: Callable[[str, int], None],
@@ -375,6 +237,7 @@ def _run(
         )
         query = writer.start()
         last_batch, looked = -1, time.monotonic()
+        at_work_since = looked
         asked_at: int | None = None
         try:
             while not query.awaitTermination(1):
@@ -384,18 +247,23 @@ def _run(
                     looked = time.monotonic()
                 progress = query.lastProgress
                 if progress and progress["batchId"] != last_batch:
-                    last_batch = progress["batchId"]
+                    last_batch, at_work_since = progress["batchId"], time.monotonic()
                     on_progress(stream.name, int(progress["numInputRows"]))
+                busy = bool((query.status or {}).get("isTriggerActive"))
+                if not busy:
+                    at_work_since = time.monotonic()
+                elif time.monotonic() - at_work_since > floors.GIVE_UP_SECONDS:
+                    raise given_up(stream.name)
                 if stop.is_set():
                     asked_at = last_batch if asked_at is None else asked_at
                     # After the batch at hand: a trigger of available-now is active for all of its batches.
-                    if last_batch != asked_at or not (query.status or {}).get("isTriggerActive"):
+                    if last_batch != asked_at or not busy:
                         break
         finally:
             query.stop()
 
 
-def _sum(spark: SparkSession, stream: _Stream) -> Batches:
+def _sum(spark: SparkSession, stream: Stream) -> Batches:
     """What this run's batches of the stream did, from ops.batches."""
     names = list(Batches.__dataclass_fields__)
     mine = (F.col("run_id") == stream.run_id) & F.col("stream").startswith(f"{stream.name}/")
@@ -409,7 +277,7 @@ def _sum(spark: SparkSession, stream: _Stream) -> Batches:
     return Batches(**row.asDict())
 
 
-def _explain(stream: _Stream, error: PySparkException) -> LakehouseError:
+def _explain(stream: Stream, error: PySparkException) -> LakehouseError:
     """Turn Spark's error into ours: a landed object that cannot be read, or a stream that stopped."""
     text = str(error)
     found = re.search(r"FAILED_READ_FILE[^\]]*\][^:]*?(?:file|path)[: ]+(\S+?)\.?(?:\s|$)", text)

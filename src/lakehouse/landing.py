@@ -26,6 +26,7 @@ _CHUNK = 1 << 16  # compressed; gzip inflates at most a thousandfold
 _PLACE = re.compile(
     rf"(?:{events.QUARANTINE_FOLDER}/)?(?P<source>[^/]+)/dt=\d{{4}}-\d{{2}}-\d{{2}}/HH=\d{{2}}/(?P<name>[^/]+)"
 )
+_OURS = (events.SET_ASIDE_FOLDER, events.BACKFILLS_FOLDER)
 _EMPTY_GZIP = gzip.compress(b"", mtime=0)
 
 Kind = Literal["torn", "empty", "misplaced", "unread", "set_aside"]
@@ -150,7 +151,7 @@ def _list(store: Store, landing: str) -> list[str]:
     return sorted(
         info.path
         for info in found
-        if info.type == fs.FileType.File and not info.path[below:].startswith(f"{events.SET_ASIDE_FOLDER}/")
+        if info.type == fs.FileType.File and info.path[below:].partition("/")[0] not in _OURS
     )
 
 

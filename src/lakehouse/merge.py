@@ -19,11 +19,12 @@ from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from lakehouse import floors
 from lakehouse.settings import Settings
 from lakehouse.table import Table
 
 KEY_LITERALS = 1000
-"""With at most this many records in a batch their keys stand in the MERGE's condition as literals: on a
+"""With at most this many records in a batch their keys stand in each MERGE's condition as literals: on a
 large table the files that cannot hold them are then not read at all."""
 
 ATTEMPTS = 8
@@ -48,7 +49,8 @@ def merge_latest(
     latest: DataFrame,
     applied_at: datetime,
     *,
-    pin_keys: bool,
+    floor: int | None = None,
+    among: list[str] | None = None,
 ) -> Applied:
     """Merge the latest change of each key into the state table, in one commit.
 
@@ -59,27 +61,22 @@ def merge_latest(
     Args:
         latest: every column of `table.all_columns` but `_applied_at`; one row per key.
         applied_at: the time of this attempt, UTC; it marks the rows that the attempt writes.
-        pin_keys: put the batch's keys into the condition (small batches).
+        floor: the table's tombstone floor. A key that is not there may have had a tombstone that was
+            purged, so a change below the floor inserts nothing; a key that is there is compared as ever.
+        among: the values of the first key column in `latest`, if they are few.
     """
     name = settings.table("silver", table.name)
     # A naive datetime would be read in the driver's zone; microseconds since the epoch have none.
-    stamp = F.timestamp_micros(F.lit(round(applied_at.timestamp() * 1_000_000)))
+    stamp = F.timestamp_micros(F.lit(floors.micros(applied_at)))
     changes = latest.withColumn("_applied_at", stamp)
-    same_key = F.lit(True)
-    for key in table.keys:
-        same_key = same_key & (F.col(f"t.{key}") == F.col(f"s.{key}"))
-    if pin_keys:
-        first = table.keys[0]
-        same_key = same_key & F.col(f"t.{first}").isin(
-            [row[0] for row in latest.select(first).distinct().collect()]
-        )
+    insertable = F.lit(True) if floor is None else ~floors.is_below(floor, "s._changed_at")
     values: dict[str, str | Column] = {f"`{c.name}`": F.col(f"s.{c.name}") for c in table.all_columns}
     (
         DeltaTable.forName(spark, name)
         .alias("t")
-        .merge(changes.alias("s"), same_key)
+        .merge(changes.alias("s"), _same(table.keys, among))
         .whenMatchedUpdate(condition=F.col("s._sequence") > F.col("t._sequence"), set=values)
-        .whenNotMatchedInsert(values=values)
+        .whenNotMatchedInsert(condition=insertable, values=values)
         .execute()
     )
     # Statistics let this read only the files that the commit wrote.
@@ -89,15 +86,47 @@ def merge_latest(
     return Applied(upserts=row[0], deletes=row[1])
 
 
-def insert_missing(spark: SparkSession, target: str, rows: DataFrame, key: str) -> None:
-    """Insert the rows whose key the table does not have yet."""
+def left_below_floor(
+    spark: SparkSession, settings: Settings, table: Table, latest: DataFrame, floor: int
+) -> DataFrame:
+    """The upserts below the floor that `merge_latest` has left out, and must not be lost.
+
+    A tombstone that it has left out deletes nothing that is there, and needs no keeping.
+    """
+    state = spark.table(settings.table("silver", table.name)).select(*table.keys, "_sequence").alias("t")
+    # A row of the same key with an older sequence can only have come in after the MERGE, from another
+    # writer: the change was not compared with it, and so it is left out all the same.
+    decided = _same(table.keys, None) & (F.col("t._sequence") >= F.col("s._sequence"))
+    upserts = latest.where(floors.is_below(floor) & ~F.col("is_deleted"))
+    return upserts.alias("s").join(state, decided, "left_anti")
+
+
+def insert_missing(
+    spark: SparkSession,
+    target: str,
+    rows: DataFrame,
+    keys: tuple[str, ...],
+    *,
+    among: list[str] | None = None,
+) -> None:
+    """Insert the rows whose key the table does not have yet.
+
+    A transaction that has read the table, so that two writers never insert one key twice.
+    """
     (
         DeltaTable.forName(spark, target)
         .alias("t")
-        .merge(rows.dropDuplicates([key]).alias("s"), F.col(f"t.{key}") == F.col(f"s.{key}"))
+        .merge(rows.dropDuplicates(list(keys)).alias("s"), _same(keys, among))
         .whenNotMatchedInsertAll()
         .execute()
     )
+
+
+def _same(keys: tuple[str, ...], among: list[str] | None) -> Column:
+    same = F.lit(True)
+    for key in keys:
+        same = same & (F.col(f"t.{key}") == F.col(f"s.{key}"))
+    return same if among is None else same & F.col(f"t.{keys[0]}").isin(among)
 
 
 def append_once(rows: DataFrame, target: str, *, writer: str, version: int) -> None:

@@ -1,10 +1,10 @@
-"""The tables in which lakehouse keeps its own books: batches and quarantine."""
+"""The tables in which lakehouse keeps its own books: batches, quarantine, floors."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from lakehouse.table import Column
+from lakehouse.table import Column, View
 
 BATCHES: Final = (
     Column("stream", "string", "The stream: its table and the identity of its checkpoint.", not_null=True),
@@ -20,10 +20,11 @@ BATCHES: Final = (
     Column("stale", "bigint", "Records that changed nothing: superseded, older or seen before."),
     Column("quarantined", "bigint", "Records that could not be applied; they are in quarantine."),
     Column("rescued", "bigint", "Records with attributes that are unknown or do not fit their column."),
+    Column("violations", "map<string,bigint>", "Applied upserts that break a rule, by the rule's name."),
     Column("last_changed_at", "timestamp", "The newest change time in the batch."),
 )
 
-QUARANTINE: Final = (
+QUARANTINE_RECORDS: Final = (
     Column("quarantine_id", "string", "Hash of source, object and raw record.", not_null=True),
     Column("source", "string", "Source of the record."),
     Column("reason", "string", "Why it could not be applied, as a code."),
@@ -35,12 +36,48 @@ QUARANTINE: Final = (
     Column("batch_id", "bigint", "The batch that it came in."),
 )
 
+QUARANTINE_DECISIONS: Final = (
+    Column("quarantine_id", "string", "The record that was decided on.", not_null=True),
+    Column("decision", "string", "requeued or discarded."),
+    Column("decided_at", "timestamp", "When."),
+    Column("decided_by", "string", "Who."),
+    Column("why", "string", "Why, in their words."),
+    Column("landed_as", "string", "The object that a requeued record landed in."),
+)
+
+FLOORS: Final = (
+    Column("table_name", "string", "The state table.", not_null=True),
+    Column("floor", "timestamp", "Tombstones of changes before this time may be gone.", not_null=True),
+    Column("raised_at", "timestamp", "When the floor was recorded; a purge waits a day from here."),
+)
+
 TABLES: Final = {
     "batches": (BATCHES, "One row per batch: what came in and what became of it.", ("stream", "batch_id")),
-    "quarantine": (
-        QUARANTINE,
-        "Records that could not be applied, whole, with the reason.",
+    "quarantine_records": (
+        QUARANTINE_RECORDS,
+        "Records that could not be applied, whole, with the reason. Rows are only ever added.",
         ("quarantine_id",),
     ),
+    "quarantine_decisions": (
+        QUARANTINE_DECISIONS,
+        "What was decided on quarantined records. Rows are only ever added.",
+        ("quarantine_id",),
+    ),
+    "floors": (FLOORS, "Tombstone floors; the highest of a table holds.", ("table_name",)),
 }
 """Name → columns, comment, clustering columns."""
+
+QUARANTINE: Final = View(
+    "quarantine",
+    "Records that could not be applied, and the latest decision on each: open, requeued or discarded.",
+    """
+WITH decided AS (
+  SELECT quarantine_id,
+    max_by(struct(decision, decided_at, decided_by, why, landed_as), decided_at) AS d
+  FROM {ops}.quarantine_decisions GROUP BY quarantine_id
+)
+SELECT r.*, coalesce(d.decision, 'open') AS status, d.decided_at, d.decided_by, d.why, d.landed_as
+FROM {ops}.quarantine_records AS r LEFT JOIN decided USING (quarantine_id)
+""",
+)
+"""The one view in ops."""

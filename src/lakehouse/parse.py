@@ -29,12 +29,13 @@ _MIN_MS = -62135596800000  # 0001-01-01T00:00:00Z
 _ISO = rf"^\d{{4}}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{{1,9}})?)?)?( ?(Z|[+-]\d\d(:?\d\d)?))?{events.END}"
 
 
-def parse_lines(lines: DataFrame, table: Table) -> DataFrame:
+def parse_lines(lines: DataFrame, table: Table, *, keep_raw: SparkColumn | None = None) -> DataFrame:
     """Change records → typed rows.
 
     Args:
         lines: `value` string (one landed line), `_source_file` string.
         table: a table of format `changes`.
+        keep_raw: for which rows, beside those with a problem, `_raw` is the line; for the others it is null.
 
     Returns:
         Every column of `table.all_columns` but `_applied_at`, plus `_problem`, `_detail`, `_raw`
@@ -55,10 +56,9 @@ def parse_lines(lines: DataFrame, table: Table) -> DataFrame:
     df = df.withColumn("_rescued_data", F.when(~deleted, _rescued(table, read, metadata_misfits)))
     df = _blank_tombstones(_transform(df, table), table)
     problem, detail = _problems(table, read)
+    kept = problem.isNotNull() if keep_raw is None else problem.isNotNull() | keep_raw
     return _select(
-        df.withColumns(
-            {"_problem": problem, "_detail": detail, "_raw": F.when(problem.isNotNull(), F.col("_line"))}
-        ),
+        df.withColumns({"_problem": problem, "_detail": detail, "_raw": F.when(kept, F.col("_line"))}),
         table,
     )
 

@@ -12,6 +12,7 @@ from lakehouse.errors import ConfigurationError
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,255}")
 
 Layer = Literal["silver", "gold", "ops"]
+LAYERS: tuple[Layer, ...] = ("silver", "gold", "ops")
 
 
 @dataclass(frozen=True, slots=True)

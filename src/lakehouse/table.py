@@ -1,4 +1,4 @@
-"""What a table file declares: a `Table`, its `Column`s, and the view that analysts query.
+"""What a table file declares: a `Table`, its `Column`s and `Rule`s, and the view that analysts query.
 
 Frozen dataclasses, checked when they are constructed. Nothing here needs a Spark session.
 """
@@ -15,6 +15,10 @@ from lakehouse.errors import TableDefinitionError
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+LEAST_RETENTION_DAYS: Final = 2
+"""Of tombstones. A floor that is younger could overtake a batch at work."""
+
+_VALIDITY = ("valid_from", "valid_to", "is_current")
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _ATTRIBUTE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _TYPE = re.compile(
@@ -69,8 +73,27 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class Rule:
+    """What must hold of a live row, as SQL over the table's columns.
+
+    A row breaks the rule where `check` is false; null breaks nothing, as in SQL's own CHECK. `effect`:
+    `warn` counts it in ops.batches, `quarantine-from-gold` keeps the row out of the gold views as well,
+    until a later change mends it. The state table has the row either way: left out, an older one would
+    stay alive in its place.
+    """
+
+    name: str
+    check: str
+    comment: str
+    effect: Literal["warn", "quarantine-from-gold"] = "warn"
+
+
+@dataclass(frozen=True, slots=True)
 class View:
-    """A view in gold. `query` is SQL in which `{silver}` and `{gold}` stand for the schemas."""
+    """A view. In `query`, `{silver}`, `{gold}` and `{ops}` stand for the schemas.
+
+    In the view of a table, `{live}` stands for the rows of the table that analysts may see.
+    """
 
     name: str
     comment: str
@@ -114,6 +137,13 @@ class Table:
             have one (for documents: `_document` variant, `_document_key` string, `_source_file`),
             and may set `_problem` and `_detail` to send a row to quarantine.
         view: the gold view; every column of the live rows if not given.
+        history: keep every change in `silver.<name>_history` (slowly changing dimension, type 2), and
+            show it as `gold.<name>_history`.
+        ttl_deletes: `apply` takes an expiry for a delete; `ignore` leaves the row alive (its history
+            has the expiry nevertheless).
+        tombstone_retention_days: how long a tombstone is kept before `maintain` may purge it. Tables of
+            documents keep theirs: a document of any age may be found for the first time.
+        rules: what must hold of a live row.
 
     Raises:
         TableDefinitionError: when the parts do not fit together.
@@ -128,6 +158,10 @@ class Table:
     format: Literal["changes", "documents"] = "changes"
     transform: Callable[[DataFrame], DataFrame] | None = None
     view: View | None = None
+    history: bool = False
+    ttl_deletes: Literal["apply", "ignore"] = "apply"
+    tombstone_retention_days: int = 14
+    rules: tuple[Rule, ...] = ()
 
     def __post_init__(self) -> None:
         names = [c.name for c in self.columns]
@@ -170,6 +204,30 @@ class Table:
         missing = [c for c in self.cluster_by if c not in known]
         if missing or len(self.cluster_by) > 4:
             found.append(f"cluster_by {self.cluster_by} must name one to four of its columns")
+        if self.tombstone_retention_days < LEAST_RETENTION_DAYS:
+            found.append(
+                f"tombstone_retention_days is {self.tombstone_retention_days}; the least is "
+                f"{LEAST_RETENTION_DAYS}, as a purge waits a day behind the floor"
+            )
+        if self.ttl_deletes not in ("apply", "ignore"):
+            found.append(f"ttl_deletes is {self.ttl_deletes!r}: use apply or ignore")
+        if self.history and {c.name for c in self.columns} & set(_VALIDITY):
+            found.append(f"it has a history, so no column of its own may be named {', '.join(_VALIDITY)}")
+        return found + self._rule_problems()
+
+    def _rule_problems(self) -> list[str]:
+        found: list[str] = []
+        for rule in self.rules:
+            if not _NAME.fullmatch(rule.name) or [r.name for r in self.rules].count(rule.name) > 1:
+                found.append(
+                    f"rule {rule.name!r} needs a name of its own, of lower-case letters, digits, underscores"
+                )
+            if not rule.check.strip() or set(rule.check) & set("{};"):
+                found.append(f"rule {rule.name!r} needs a check that is one SQL condition without braces")
+            if rule.effect not in ("warn", "quarantine-from-gold"):
+                found.append(
+                    f"rule {rule.name!r} has effect {rule.effect!r}: use warn or quarantine-from-gold"
+                )
         return found
 
     @property
@@ -185,13 +243,71 @@ class Table:
         return keys + METADATA_COLUMNS + self.columns[width:]
 
     @property
+    def _shown(self) -> str:
+        """The condition, as SQL, under which gold shows a row at all."""
+        checks = (r.check for r in self.rules if r.effect == "quarantine-from-gold")
+        return " AND ".join(f"coalesce(({check}), true)" for check in checks) or "true"
+
+    @property
+    def live(self) -> str:
+        """The rows that analysts may see, for a FROM clause: live ones that break no rule which hides."""
+        return f"(SELECT * FROM {{silver}}.`{self.name}` WHERE NOT is_deleted AND {self._shown})"  # noqa: S608 - declared names
+
+    @property
     def view_or_default(self) -> View:
         """The gold view: the declared one, else the table's own columns of the live rows."""
         if self.view is not None:
-            return self.view
+            return View(self.view.name, self.view.comment, self.view.query.replace("{live}", self.live))
         names = ", ".join(f"`{c.name}`" for c in self.columns)
         return View(
             self.name,
             f"Live rows: {self.comment}",
-            f"SELECT {names}, `updated_at` FROM {{silver}}.`{self.name}` WHERE NOT is_deleted",  # noqa: S608 - declared names
+            f"SELECT {names}, `updated_at` FROM {self.live}",  # noqa: S608 - declared names
+        )
+
+    @property
+    def history_name(self) -> str:
+        """Name of the history table in silver and of its view in gold."""
+        return f"{self.name}_history"
+
+    @property
+    def history_view(self) -> View:
+        """Every version of every row, with the time in which it held.
+
+        `valid_from` is the running maximum of the change time in the order of changes; without one the
+        previous version's, else the time in the sequence (the stream's creation). So versions follow each
+        other without gap or overlap, whatever came in when. A snapshot tells what was there, not since
+        when: it shows only where no later change is as old. Versions of no length are left out.
+        """
+        keys = ", ".join(f"`{k}`" for k in self.keys)
+        names = ", ".join(f"`{c.name}`" for c in self.columns)
+        in_order = f"PARTITION BY {keys} ORDER BY _sequence"
+        ignored = "is_deleted AND _delete_kind <=> 'ttl'" if self.ttl_deletes == "ignore" else "false"
+        return View(
+            self.history_name,
+            f"Every version of every row and when it held: {self.comment}",
+            f"""
+WITH changes AS (
+  SELECT *,
+    instr(_sequence, '/-') > 0 AND instr(_sequence, '+') = 0 AS snapshot,
+    min(_changed_at) OVER ({in_order} ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS earliest_later
+  FROM {{silver}}.`{self.history_name}` WHERE NOT ({ignored})
+),
+timed AS (
+  SELECT *,
+    CASE WHEN row_number() OVER ({in_order}) = 1
+      THEN coalesce(_changed_at, try_to_timestamp(substr(_sequence, 1, 23) || 'Z'), timestamp_seconds(0))
+      ELSE _changed_at END AS changed
+  FROM changes WHERE NOT snapshot OR coalesce(earliest_later > _changed_at, true)
+),
+started AS (
+  SELECT *, max(changed) OVER ({in_order} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS valid_from
+  FROM timed
+),
+versions AS (
+  SELECT *, lead(valid_from) OVER ({in_order}) AS valid_to FROM started
+)
+SELECT {names}, updated_at, is_deleted, valid_from, valid_to, valid_to IS NULL AS is_current
+FROM versions WHERE (valid_to IS NULL OR valid_to > valid_from) AND (is_deleted OR {self._shown})
+""",  # noqa: S608 - declared names
         )

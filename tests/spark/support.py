@@ -194,6 +194,11 @@ class Lake:
         """The state table's rows by the first column of the key, times as text."""
         return {row[0]: row for row in show_times(self.state(table)).collect()}
 
+    def history(self, table: Table) -> DataFrame:
+        """The history table without the columns that say where and when a row was written."""
+        name = self.settings.table("silver", table.history_name)
+        return self.spark.table(name).drop("_source_file", "_applied_at")
+
     def gold(self, name: str) -> DataFrame:
         """A gold view."""
         return self.spark.table(self.settings.table("gold", name))
@@ -211,7 +216,9 @@ class Lake:
 
     def versions(self) -> dict[str, int]:
         """Every table's version: how often something was committed to it."""
-        names = [("silver", t.name) for t in self.tables] + [("ops", "batches"), ("ops", "quarantine")]
+        names = [("silver", t.name) for t in self.tables]
+        names += [("silver", t.history_name) for t in self.tables if t.history]
+        names += [("ops", "batches"), ("ops", "quarantine_records")]
         found = {}
         for layer, name in names:
             location = Path(self.settings.location(layer, name) or "")  # type: ignore[arg-type]

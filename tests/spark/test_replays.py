@@ -82,7 +82,7 @@ def test_a_batch_that_died_between_two_commits_is_finished_by_its_repetition(
 
     for unwritten in ("insert_missing", "append_once"):
         with monkeypatch.context() as patched:
-            patched.setattr(f"lakehouse.ingest.{unwritten}", dies)
+            patched.setattr(f"lakehouse.batch.{unwritten}", dies)
             assert isinstance(lake.ingest()["items"].error, StreamError)
         state = sorted(lake.state(ITEMS).collect())
         assert "died" in {row.site for row in state}

@@ -89,8 +89,10 @@ def test_a_column_that_a_declaration_gains_is_added_and_filled_from_then_on(
 
 
 def test_a_view_is_replaced_by_its_new_declaration(spark: SparkSession, lake: Lake) -> None:
-    create_view(spark, lake.settings, View("mine", "First.", "SELECT 1 AS a"))
-    create_view(spark, lake.settings, View("mine", "It's second.", "SELECT 2 AS b FROM {silver}.calls"))
+    create_view(spark, lake.settings, "gold", View("mine", "First.", "SELECT 1 AS a"))
+    create_view(
+        spark, lake.settings, "gold", View("mine", "It's second.", "SELECT 2 AS b FROM {silver}.calls")
+    )
     assert lake.gold("mine").columns == ["b"]
 
 

@@ -9,12 +9,13 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from lakehouse import cli
+from lakehouse.cli import show
 
 
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     text = io.StringIO()
-    monkeypatch.setattr(cli, "out", Console(file=text, width=200, force_terminal=True, color_system=None))
+    monkeypatch.setattr(show, "out", Console(file=text, width=200, force_terminal=True, color_system=None))
     return text
 
 
@@ -31,7 +32,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     ],
 )
 def test_a_cell_shows_its_text_and_obeys_none_of_it(shown: io.StringIO, value: str | None, cell: str) -> None:
-    cli._print_table(["[red]name"], iter([(value,)]))
+    show.print_table(["[red]name"], iter([(value,)]))
     lines = shown.getvalue().splitlines()
     assert "[red]name" in lines[1]
     assert lines[3].strip("│ ").replace("\x1b[2m", "").replace("\x1b[0m", "").strip() == cell

@@ -88,6 +88,12 @@ def test_setting_aside_refuses_what_it_cannot_do(tmp_path: Path) -> None:
         set_aside(torn)
 
 
+def test_what_a_backfill_keeps_of_itself_is_no_landed_object(tmp_path: Path) -> None:
+    _put(tmp_path, "calls/dt=2025-10-08/HH=14/x.ndjson.gz", LINES)
+    _put(tmp_path, "_backfills/calls/20251008T140000Z/plan.json", b"{}")
+    assert list(check(str(tmp_path), ["calls"])) == []
+
+
 def test_a_location_that_holds_nothing_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="Nothing lies at"):
         list(check(str(tmp_path / "nowhere"), []))

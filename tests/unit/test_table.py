@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 import pytest
 
 from lakehouse.errors import ConfigurationError, TableDefinitionError, UnknownTableError
-from lakehouse.table import METADATA_COLUMNS, Column, Table, View
+from lakehouse.table import METADATA_COLUMNS, Column, Rule, Table, View
 
 
 def column(name: str, kind: str = "string", **more: Any) -> Column:
@@ -71,6 +72,15 @@ def table(**changes: Any) -> Table:
         ({"format": "documents", "transform": lambda df: df}, "a document's columns come from transform"),
         ({"cluster_by": ("missing",)}, "must name one to four of its columns"),
         ({"cluster_by": ("id", "note", "_sequence", "is_deleted", "updated_at")}, "must name one to four"),
+        ({"ttl_deletes": "drop"}, "ttl_deletes is 'drop': use apply or ignore"),
+        ({"tombstone_retention_days": 1}, "tombstone_retention_days is 1; the least is 2"),
+        ({"history": True, "columns": (column("id"), column("valid_to"))}, "may be named valid_from"),
+        ({"rules": (Rule("a b", "true", "A rule."),)}, "rule 'a b' needs a name"),
+        ({"rules": (Rule("a", "true", "A."), Rule("a", "false", "B."))}, "rule 'a' needs a name of its own"),
+        ({"rules": (Rule("a", " ", "A rule."),)}, "needs a check that is one SQL condition"),
+        ({"rules": (Rule("a", "true; DROP TABLE x", "A rule."),)}, "one SQL condition"),
+        ({"rules": (Rule("a", "{silver}", "A rule."),)}, "without braces"),
+        ({"rules": (Rule("a", "true", "A rule.", "drop"),)}, "effect 'drop': use warn"),  # type: ignore[arg-type]
     ],
 )
 def test_a_table_that_cannot_work_is_refused(changes: dict[str, Any], problem: str) -> None:
@@ -140,9 +150,19 @@ def test_a_table_is_clustered_by_its_key_unless_it_says_otherwise() -> None:
 def test_the_default_view_shows_live_rows_without_metadata() -> None:
     view = table().view_or_default
     assert view.name == "things"
-    assert view.query == "SELECT `id`, `note`, `updated_at` FROM {silver}.`things` WHERE NOT is_deleted"
+    shown = r"SELECT `id`, `note`, `updated_at` FROM \(.*FROM \{silver\}\.`things` WHERE NOT is_deleted\b.*\)"
+    assert re.fullmatch(shown, view.query)
     own = View("others", "Other things.", "SELECT 1")
-    assert table(view=own).view_or_default is own
+    assert table(view=own).view_or_default == own
+
+
+def test_a_views_live_rows_are_those_that_no_hiding_rule_keeps_back() -> None:
+    loud = Rule("noted", "note IS NOT NULL", "Every thing has a note.")
+    hiding = Rule("short", "length(note) < 9", "Notes are short.", "quarantine-from-gold")
+    own = View("others", "Other things.", "SELECT count(*) FROM {live}")
+    query = table(view=own, rules=(loud, hiding)).view_or_default.query
+    assert "length(note) < 9" in query
+    assert "IS NOT NULL" not in query
 
 
 def test_a_table_cannot_be_changed_but_be_declared_anew() -> None:

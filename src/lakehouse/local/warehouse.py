@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from lakehouse.errors import ConfigurationError
 from lakehouse.lease import exclusive
 from lakehouse.local.session import S3Endpoint, local_session
-from lakehouse.settings import Layer, Settings
+from lakehouse.settings import LAYERS, Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -68,8 +68,7 @@ def open_warehouse(
 
 def attach(spark: SparkSession, settings: Settings) -> None:
     """Tell the session's catalog, which is in memory, of the tables in the warehouse folder."""
-    layers: tuple[Layer, ...] = ("silver", "gold", "ops")
-    for layer in layers:
+    for layer in LAYERS:
         folder = Path(settings.location(layer) or "")
         if not folder.is_dir():
             continue

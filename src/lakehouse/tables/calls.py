@@ -5,7 +5,8 @@ from __future__ import annotations
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse.table import Column, Table, View
+from lakehouse.table import Column, Rule, Table, View
+from lakehouse.tables.transcripts import TRANSCRIPTS
 
 
 def _transform(df: DataFrame) -> DataFrame:
@@ -47,10 +48,10 @@ CALLS = Table(
         comment="Live calls with what their transcript tells: duration, who answered, where it lies.",
         # The join is in the view, so it does not matter whether the call or its transcript came first.
         query="""
-WITH live AS (
+WITH transcripts AS (
   SELECT transcript_id,
     struct(shape, duration_seconds, duration_source, speaker_count, s3_key) AS t
-  FROM {silver}.transcripts WHERE NOT is_deleted
+  FROM {transcripts}
 ),
 matched AS (
   SELECT c.*,
@@ -59,10 +60,9 @@ matched AS (
       WHEN own.t.shape = 'pca' AND guid.t.shape <> 'pca' THEN guid.t
       ELSE own.t
     END AS t
-  FROM {silver}.calls AS c
-  LEFT JOIN live AS own ON own.transcript_id = c.call_id
-  LEFT JOIN live AS guid ON guid.transcript_id = c.call_guid
-  WHERE NOT c.is_deleted
+  FROM {live} AS c
+  LEFT JOIN transcripts AS own ON own.transcript_id = c.call_id
+  LEFT JOIN transcripts AS guid ON guid.transcript_id = c.call_guid
 )
 SELECT call_id, call_timestamp_raw, call_timestamp_utc, agent_id, agent_name, allocation, direction,
   file_name, first_or_follow_up, medium, program, queue_name, session_id, site_name, s3_bucket,
@@ -79,6 +79,14 @@ SELECT call_id, call_timestamp_raw, call_timestamp_utc, agent_id, agent_name, al
   t.s3_key AS transcript_s3_key,
   t.speaker_count AS speaker_count
 FROM matched
-""",
+""".replace("{transcripts}", TRANSCRIPTS.live),
+    ),
+    history=True,
+    rules=(
+        Rule(
+            "call_timestamp_readable",
+            "call_timestamp_raw IS NULL OR call_timestamp_utc IS NOT NULL",
+            "A call whose start cannot be read is on no day.",
+        ),
     ),
 )

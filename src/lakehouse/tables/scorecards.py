@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse.table import Column, Table
+from lakehouse.table import Column, Rule, Table
 
 CRITERIA = {
     "ask_for_payment": "askForPayment",
@@ -55,4 +55,12 @@ SCORECARDS = Table(
         Column("scores", "string", "Every criterion, as JSON.", "scores", as_json=True, pii=True),
     ),
     transform=_transform,
+    history=True,
+    rules=(
+        Rule(
+            "scored_at_readable",
+            "datetime IS NULL OR scored_at_local IS NOT NULL",
+            "A scorecard whose time cannot be read is on no day.",
+        ),
+    ),
 )

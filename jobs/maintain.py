@@ -1,0 +1,35 @@
+"""Job: purge old tombstones in two steps, and check that keys are unique. Run it daily.
+
+    python jobs/maintain.py --catalog main --landing /Volumes/main/ops/landing \\
+        --checkpoints /Volumes/main/ops/checkpoints
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from pyspark.sql import SparkSession
+
+from lakehouse.job import add_settings, settings_from, tables_from
+from lakehouse.maintain import maintain
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, run, report. The exit status is 1 if a key is in its table more than once."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_settings(parser)
+    parser.add_argument("--dry-run", action="store_true", help="change nothing, say what would be done")
+    args = parser.parse_args(argv)
+    spark = SparkSession.builder.getOrCreate()
+    spark.conf.set("spark.sql.session.timeZone", "UTC")
+    done = maintain(spark, settings_from(args), tables_from(args), dry_run=args.dry_run)
+    for one in done:
+        print(one, flush=True)
+    return 1 if any(one.duplicate_keys for one in done) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""`lakehouse ingest`: everything that has landed, into the tables."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from lakehouse.cli.show import err, out, print_error, warehouse_option
+from lakehouse.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from lakehouse.ingest import Result
+
+
+@click.command()
+@click.argument("tables", nargs=-1, metavar="[TABLE]...")
+@click.option(
+    "--landing", required=True, metavar="PATH_OR_URL", help="Where the writer lands, a folder a source."
+)
+@warehouse_option(required=True)
+@click.option("--transcripts", metavar="PATH_OR_URL", help="Where transcript documents lie.")
+@click.option(
+    "--follow",
+    is_flag=False,
+    flag_value="30 seconds",
+    metavar="[INTERVAL]",
+    help="Keep going, looking for new objects every INTERVAL (30 seconds).",
+)
+@click.option("--wait", default=0.0, metavar="SECONDS", help="Wait so long for a checkpoint's other holder.")
+@click.option("--max-files", default=1000, show_default=True, help="Objects a batch takes at most.")
+def ingest(
+    tables: tuple[str, ...],
+    landing: str,
+    warehouse: Path,
+    transcripts: str | None,
+    follow: str | None,
+    wait: float,
+    max_files: int,
+) -> None:
+    """Ingest everything that has landed into the tables (all of them if none is named)."""
+    from lakehouse import ingest as engine
+    from lakehouse.local.warehouse import local_settings, open_warehouse
+    from lakehouse.tables import TABLES, table
+
+    chosen = tuple(table(name) for name in dict.fromkeys(tables)) or TABLES
+    if transcripts is None and any(t.source == "transcripts" for t in chosen) and tables:
+        raise ConfigurationError("Table 'transcripts' is read from documents: say where with --transcripts.")
+    try:
+        trigger = engine.Trigger.parse(follow) if follow else engine.Trigger()
+    except ConfigurationError as error:
+        raise click.BadParameter(
+            f"{error} Write it in quotes behind --follow; tables stand before it.", param_hint="--follow"
+        ) from error
+    documents = {"transcripts": transcripts} if transcripts else {}
+    settings = local_settings(warehouse, landing=landing, documents=documents, max_files=max_files)
+    stop = threading.Event()
+    with _stopping(stop), _ingest_progress() as (show, line):
+        show("starting Spark", 0)
+        spark = open_warehouse(settings, TABLES)
+        results = engine.ingest(
+            spark, settings, chosen, trigger, wait=wait, on_end=line, on_progress=show, stop=stop
+        )
+    if any(r.error for r in results):
+        sys.exit(1)
+
+
+_COLUMNS = ("table", "files", "records", "upserts", "deletes", "stale", "quarantined", "seconds")
+
+
+@contextmanager
+def _ingest_progress() -> Iterator[tuple[Callable[[str, int], None], Callable[[Result], None]]]:
+    """A line per table as it ends, above a line that moves while the others are at work."""
+    records = 0
+    lock = threading.Lock()
+    header = "".join(_cell(n, i) for i, n in enumerate(_COLUMNS))
+    bar = Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=err, transient=True
+    )
+    with bar:
+        task = bar.add_task("", total=None)
+
+        def show(stream: str, rows: int) -> None:
+            nonlocal records
+            records += rows
+            bar.update(task, description=f"{stream}, {records:,} records read")
+
+        def line(result: Result) -> None:
+            nonlocal header
+            with lock:
+                if header:
+                    out.print(header, style="bold", highlight=False, soft_wrap=True)
+                    header = ""
+                b = result.batches
+                numbers = (b.files, b.records, b.upserts, b.deletes, b.stale, b.quarantined)
+                cells = (result.stream, *(f"{n:,}" for n in numbers), f"{result.seconds:.1f}")
+                out.print("".join(_cell(c, i) for i, c in enumerate(cells)), highlight=False, soft_wrap=True)
+                if result.error:
+                    print_error(result.error)
+
+        yield show, line
+
+
+def _cell(text: str, index: int) -> str:
+    return f"{text:<14}" if index == 0 else f"{text:>12}"
+
+
+@contextmanager
+def _stopping(stop: threading.Event) -> Iterator[None]:
+    """Ctrl-C and TERM end the streams after the batch at hand; a second Ctrl-C at once."""
+
+    def ask(_signal: int, _frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        err.print("Stopping after the batches at hand; once more to stop at once.")
+        stop.set()
+
+    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

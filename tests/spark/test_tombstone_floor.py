@@ -1,0 +1,254 @@
+"""The tombstone floor: purged in two steps, and nothing that was deleted comes back."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+from tests.spark.support import ITEMS, Lake, change
+
+from lakehouse import batch, floors
+from lakehouse.batch import BELOW_FLOOR
+from lakehouse.errors import StreamError
+from lakehouse.maintain import Maintained, maintain
+from lakehouse.table import Table
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+OLD = NOW - timedelta(days=20)
+FRESH = NOW - timedelta(days=2)
+HOUR = timedelta(hours=1)
+
+
+def _ms(when: datetime) -> int:
+    return round(when.timestamp() * 1000)
+
+
+def _change(key: str, at: int, when: datetime | None, note: str | None = None) -> dict[str, Any]:
+    """A change of a key at a time; a delete if it has no note."""
+    ms = None if when is None else _ms(when)
+    text = {} if note is None else {"note": note}
+    return change(at, deleted=note is None, site=key, number="1", _approxStreamTs=ms, **text)
+
+
+@dataclass
+class One:
+    """A table of a test's own in the lake of all of them."""
+
+    lake: Lake
+    table: Table
+
+    def maintain(self, now: datetime, *, dry_run: bool = False) -> Maintained:
+        (done,) = maintain(self.lake.spark, self.lake.settings, [self.table], now=now, dry_run=dry_run)
+        return done
+
+    def floor(self) -> int | None:
+        return floors.current(self.lake.spark, self.lake.settings, self.table)
+
+    def ingest(self, *records: Mapping[str, Any] | str) -> None:
+        if records:
+            self.lake.land(self.table.source, *records)
+        self.lake.ingest_well(self.table)
+
+    def rows(self) -> Mapping[str, str | None]:
+        return {row.site: row.note for row in self.lake.state(self.table).collect()}
+
+    def quarantined(self) -> list[tuple[str, str]]:
+        """Reason and key of everything in quarantine."""
+        mine = self.lake.quarantine().where(f"source = '{self.table.source}'")
+        rows = mine.selectExpr("reason", "get_json_object(raw, '$.site') AS site").collect()
+        return sorted((row.reason, row.site) for row in rows)
+
+
+TABLES = [dataclasses.replace(ITEMS, name=f"items_{n}", source=f"items_{n}") for n in range(9)]
+
+
+@pytest.fixture(scope="module")
+def unused(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[One]:
+    """Tables with a live key and tombstones of both ages, and nothing else."""
+    lake = Lake(spark, tmp_path_factory.mktemp("floors"), tuple(TABLES))
+    for table in TABLES:
+        lake.land(
+            table.source,
+            _change("live", 1, OLD, "it"),
+            _change("gone", 1, OLD - HOUR, "it"),
+            _change("gone", 5, OLD),
+            _change("just gone", 5, FRESH),
+            _change("undated", 5, None),
+        )
+    lake.ingest_well()
+    return (One(lake, table) for table in TABLES)
+
+
+@pytest.fixture
+def one(unused: Iterator[One]) -> One:
+    return next(unused)
+
+
+def test_a_purge_takes_two_steps_a_day_apart(one: One) -> None:
+    retired = NOW - timedelta(days=14)
+    plan = Maintained(one.table.name, 3, 1, 0, None, retired.strftime("%Y-%m-%dT%H:%M:%SZ"), 0)
+    before = one.lake.versions()
+    assert one.maintain(NOW, dry_run=True) == plan
+    assert one.lake.versions() == before
+    assert one.floor() is None
+
+    assert one.maintain(NOW) == plan
+    assert one.floor() == floors.micros(retired)
+    # Twice within seconds: the floor is raised again, and neither rise purges anything.
+    again = one.maintain(NOW + timedelta(seconds=2))
+    assert (again.purged, again.floor) == (0, plan.raised_to)
+    assert again.raised_to == (retired + timedelta(seconds=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert one.maintain(NOW + 24 * HOUR - timedelta(seconds=1)).purged == 0
+    assert "gone" in one.rows()
+
+    assert one.maintain(NOW + 24 * HOUR, dry_run=True).purged == 1
+    assert "gone" in one.rows()
+    assert one.maintain(NOW + 24 * HOUR).purged == 1
+    # The tombstone within its retention stays, the one of unknown age for good, and so does the live row.
+    assert set(one.rows()) == {"live", "just gone", "undated"}
+    last = one.maintain(NOW + 26 * HOUR)
+    assert (last.purged, last.due, last.raised_to) == (0, 0, None)
+
+
+def test_below_the_floor_an_unknown_key_is_quarantined_and_a_known_one_compared(one: One) -> None:
+    one.maintain(NOW)
+    one.maintain(NOW + 24 * HOUR)
+    assert "gone" not in one.rows()
+    books = one.lake.books()
+    one.ingest(
+        _change("gone", 3, OLD - HOUR, "late"),  # what the purged tombstone would have beaten
+        _change("undated upsert", 1, None, "late"),
+        _change("deleted in the end", 1, OLD, "late"),
+        _change("deleted in the end", 2, OLD),
+        _change("unknown", 9, OLD),
+        _change("live", 2, OLD, "newer"),
+        _change("just gone", 4, OLD, "older"),
+        _change("young", 1, FRESH, "it"),
+        _change("superseded", 1, OLD, "old"),
+        _change("superseded", 2, FRESH, "it"),
+        "no json",
+    )
+    expected = {
+        "live": "newer",
+        "just gone": None,
+        "undated": None,
+        "young": "it",
+        "superseded": "it",
+    }
+    assert one.rows() == expected
+    aside = [(BELOW_FLOOR, "gone"), (BELOW_FLOOR, "undated upsert"), ("not_json", None)]
+    assert one.quarantined() == aside
+    (book,) = [b for b in one.lake.books() if b not in books]
+    counts = (book.records, book.upserts, book.deletes, book.stale, book.quarantined)
+    assert counts == (11, 3, 0, 5, 3)
+    # Whole, as it landed: what is released must be the record itself.
+    raw = {row.raw for row in one.lake.quarantine().where(f"reason = '{BELOW_FLOOR}'").collect()}
+    assert any('"note": "late"' in text and '"site": "gone"' in text for text in raw)
+
+    one.lake.forget_last_batch(one.table)
+    one.ingest()
+    assert one.rows() == expected
+    assert one.quarantined() == aside
+
+
+def test_the_floor_itself_is_no_longer_below_it(one: One) -> None:
+    one.maintain(NOW)
+    floor = NOW - timedelta(days=14)
+    one.ingest(
+        _change("at the floor", 1, floor, "it"),
+        _change("a ms below", 1, floor - timedelta(milliseconds=1), "it"),
+    )
+    assert one.rows().get("at the floor") == "it"
+    assert one.quarantined() == [(BELOW_FLOOR, "a ms below")]
+
+
+def test_a_batch_at_work_while_the_floor_is_raised_twice_brings_nothing_back(
+    one: One, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It works by the floor that it read; what that floor still needs is there for a day."""
+    seen = []
+    stage = batch._stage
+
+    def raised_meanwhile(stream: Any, frame: Any, floor: int | None) -> Any:
+        seen.append(floor)
+        staged = stage(stream, frame, floor)
+        for seconds in (0, 2):
+            assert one.maintain(NOW + timedelta(seconds=seconds)).purged == 0
+        return staged
+
+    with monkeypatch.context() as patched:
+        patched.setattr(batch, "_stage", raised_meanwhile)
+        one.ingest(_change("gone", 3, OLD - HOUR, "late"), _change("unknown", 1, OLD, "it"))
+    assert seen[0] is None
+    assert one.rows() == {"live": "it", "gone": None, "just gone": None, "undated": None, "unknown": "it"}
+    assert one.floor() is not None
+
+
+def test_a_run_that_is_killed_anywhere_is_finished_by_the_next(
+    one: One, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = floors.record
+
+    def killed(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    def killed_after(*args: Any) -> None:
+        record(*args)
+        raise KeyboardInterrupt
+
+    for dies in (killed, killed_after):
+        with monkeypatch.context() as patched:
+            patched.setattr(floors, "record", dies)
+            with pytest.raises(KeyboardInterrupt):
+                one.maintain(NOW)
+    assert one.maintain(NOW).raised_to is None  # it is recorded
+    with monkeypatch.context() as patched:
+        patched.setattr("lakehouse.maintain.DeltaTable.delete", killed)
+        with pytest.raises(KeyboardInterrupt):
+            one.maintain(NOW + 24 * HOUR)
+    assert "gone" in one.rows()
+    assert one.maintain(NOW + 24 * HOUR).purged == 1
+    assert "gone" not in one.rows()
+
+
+def test_each_table_has_a_retention_and_a_floor_of_its_own(one: One, unused: Iterator[One]) -> None:
+    other = next(unused)
+    other.table = dataclasses.replace(other.table, tombstone_retention_days=30)
+    done = maintain(one.lake.spark, one.lake.settings, [one.table, other.table], now=NOW)
+    assert [(d.due, d.raised_to is None) for d in done] == [(1, False), (0, True)]
+    other.ingest(_change("unknown", 1, OLD, "it"))
+    assert other.rows()["unknown"] == "it"
+    assert other.quarantined() == []
+
+
+def test_a_key_that_is_there_twice_is_told(one: One) -> None:
+    assert one.maintain(NOW).duplicate_keys == 0
+    name = one.lake.settings.table("silver", one.table.name)
+    one.lake.spark.table(name).where("site = 'live'").write.format("delta").mode("append").saveAsTable(name)
+    assert one.maintain(NOW).duplicate_keys == 1
+
+
+def test_a_batch_that_works_too_long_by_its_floor_is_given_up(
+    one: One, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*_: Any) -> None:
+        time.sleep(4)
+
+    one.lake.land(one.table.source, _change("late", 1, OLD, "it"))
+    for seconds, during in ((1.0, True), (-1.0, False)):
+        with monkeypatch.context() as patched:
+            patched.setattr(floors, "GIVE_UP_SECONDS", seconds)
+            if during:
+                patched.setattr("lakehouse.ingest.process_batch", slow)
+            error = one.lake.ingest(one.table)[one.table.name].error
+        assert isinstance(error, StreamError)
+        assert "given up" in str(error)
+        assert "late" not in one.rows()
+    one.ingest()
+    assert one.rows()["late"] == "it"
