@@ -57,3 +57,21 @@ def test_transcripts_by_name_need_their_place(tmp_path: object) -> None:
     arguments = ["ingest", "transcripts", "--landing", str(tmp_path), "--warehouse", str(tmp_path)]
     result = CliRunner().invoke(cli.cli, arguments)
     assert "--transcripts" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["requeue", "--landing", "l"], "Name the records by their IDs, or take them all"),
+        (["discard", "--why", "w", "3f2a9c", "--all"], "Name the records by their IDs, or take them all"),
+        (["discard", "--why", "w", "3f2a9c", "--source", "calls"], "go with --all, not with IDs"),
+        (["discard", "3f2a9c"], "Missing option '--why'"),
+        (["requeue", "3f2a9c"], "Missing option '--landing'"),
+    ],
+)
+def test_a_decision_on_quarantined_records_says_on_which(
+    tmp_path: object, arguments: list[str], problem: str
+) -> None:
+    result = CliRunner().invoke(cli.cli, ["quarantine", *arguments, "--warehouse", str(tmp_path)])
+    assert result.exit_code == 2
+    assert problem in " ".join(result.output.split())

@@ -17,7 +17,7 @@ except ImportError as missing:
     # The wheel itself depends on nothing: on Databricks it must not bring packages of its own.
     raise SystemExit(f"{missing}. The command line needs more: pip install 'lakehouse[local,aws]'") from None
 
-from lakehouse.cli import backfill, demo, ingest, landing, maintain, query, show
+from lakehouse.cli import backfill, demo, ingest, landing, maintain, quarantine, query, show
 from lakehouse.errors import LakehouseError
 
 
@@ -66,5 +66,6 @@ for command in (
     landing.landing,
     backfill.backfill,
     maintain.maintain,
+    quarantine.quarantine,
 ):
     cli.add_command(command)
