@@ -53,6 +53,8 @@ class Stream:
     folder: str
     run_id: str
     writer: str = ""
+    rebuilding: bool = False
+    """Leave out what the tombstone floor turned away: it is in quarantine, and stays there."""
 
 
 def process_batch(stream: Stream, batch: DataFrame, batch_id: int) -> None:
@@ -97,6 +99,8 @@ def _stage(stream: Stream, batch: DataFrame, floor: int | None) -> DataFrame:
         parsed = _parse_writer_quarantine(rows)
     elif stream.table.format == "documents":
         parsed = parse_documents(rows, stream.table)
+    elif stream.rebuilding:
+        parsed = _without_turned_away(stream, parse_lines(rows, stream.table, keep_raw=F.lit(True)))
     else:
         parsed = parse_lines(rows, stream.table, keep_raw=None if floor is None else floors.is_below(floor))
     path = f"{stream.folder}/staged"
@@ -212,8 +216,16 @@ def _put_aside(stream: Stream, frames: list[DataFrame], batch_id: int) -> int:
     return count
 
 
-def _quarantine_rows(stream: Stream, bad: DataFrame, batch_id: int) -> DataFrame:
-    """Rows of ops.quarantine, the id from what the record is and where it lies, so that a replay finds it."""
+def _without_turned_away(stream: Stream, parsed: DataFrame) -> DataFrame:
+    records = parsed.sparkSession.table(stream.settings.table("ops", "quarantine_records"))
+    ids = records.where(F.col("reason") == BELOW_FLOOR).select("quarantine_id")
+    marked = parsed.withColumn("_id", _quarantine_id(stream)[0])
+    return marked.join(ids, marked["_id"] == ids["quarantine_id"], "left_anti").drop("_id")
+
+
+def _quarantine_id(stream: Stream) -> tuple[Column, Column, Column]:
+    """Id, source and object of records: the id from what a record is and where it lies, so that a replay
+    finds it."""
     folder = stream.settings.landing if stream.table is None or stream.table.format == "changes" else ""
     below = re.sub(r"^([a-z0-9]+:)?/*", "", folder)
     path = F.regexp_replace("_source_file", r"^([a-z0-9]+:)?/*", "")
@@ -224,8 +236,14 @@ def _quarantine_rows(stream: Stream, bad: DataFrame, batch_id: int) -> DataFrame
     # As bytes: a line that is no UTF-8 must not share its id with another one.
     place = F.to_json(F.struct(source.alias("source"), where.alias("object")))
     identity = F.concat(place.cast("binary"), F.col("_raw").cast("binary"))
+    return F.sha2(identity, 256), source, where
+
+
+def _quarantine_rows(stream: Stream, bad: DataFrame, batch_id: int) -> DataFrame:
+    """Rows of ops.quarantine_records."""
+    name, source, where = _quarantine_id(stream)
     return bad.select(
-        F.sha2(identity, 256).alias("quarantine_id"),
+        name.alias("quarantine_id"),
         source.alias("source"),
         F.col("_problem").alias("reason"),
         F.col("_detail").alias("detail"),

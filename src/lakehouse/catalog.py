@@ -30,15 +30,20 @@ def set_up(spark: SparkSession, settings: Settings, tables: Iterable[Table]) -> 
     for name, (columns, comment, cluster_by) in ops.TABLES.items():
         _create(spark, settings, "ops", name, columns, comment, cluster_by)
     for table in tables:
-        _create(spark, settings, "silver", table.name, table.all_columns, table.comment, table.cluster_by)
-        if table.history:
-            words = f"Every change of every row, as it came; rows are only ever added. {table.comment}"
-            _create(spark, settings, "silver", table.history_name, table.all_columns, words, table.cluster_by)
+        create_tables(spark, settings, table)
     for table in tables:
         create_view(spark, settings, "gold", table.view_or_default)
         if table.history:
             create_view(spark, settings, "gold", table.history_view)
     create_view(spark, settings, "ops", ops.QUARANTINE)
+
+
+def create_tables(spark: SparkSession, settings: Settings, table: Table) -> None:
+    """Create a table in silver, and its history; or add the columns that its declaration has gained."""
+    _create(spark, settings, "silver", table.name, table.all_columns, table.comment, table.cluster_by)
+    if table.history:
+        words = f"Every change of every row, as it came; rows are only ever added. {table.comment}"
+        _create(spark, settings, "silver", table.history_name, table.all_columns, words, table.cluster_by)
 
 
 def create_view(spark: SparkSession, settings: Settings, layer: Layer, view: View) -> None:

@@ -6,7 +6,8 @@
     │   ├── UnknownTableError       a name that no table file declares
     │   └── PlatformError           Java, Spark jars or an extra are missing on this machine
     ├── DataError                   what lies in landing cannot be applied
-    │   └── CorruptObjectError      a torn or corrupt gzip object stops its table's stream
+    │   ├── CorruptObjectError      a torn or corrupt gzip object stops its table's stream
+    │   └── IncompleteLandingError  landing may not hold all that a table is to be made anew from
     ├── LeaseError                  the checkpoint belongs to somebody else
     │   ├── LeaseHeldError          another process holds it now
     │   └── LeaseLostError          another process took it from us
@@ -80,6 +81,19 @@ class CorruptObjectError(DataError):
         super().__init__(
             f"Table {table!r} stopped at {path}: {detail}. Nothing of its batch was applied. "
             f"To let the table go on without this object: lakehouse landing set-aside {shlex.quote(path)}"
+        )
+
+
+class IncompleteLandingError(DataError):
+    """Landing may not hold all that a table is to be made anew from; nothing was done."""
+
+    def __init__(self, table: str, landing: str) -> None:
+        self.table = table
+        self.landing = landing
+        super().__init__(
+            f"Table {table!r} is not rebuilt: {landing} holds no complete snapshot with all that landed "
+            f"after it. Take one (lakehouse backfill {table} …) and start again; or, if landing has "
+            "everything since the beginning, say so with --complete."
         )
 
 

@@ -37,6 +37,9 @@ BACKFILLS_FOLDER: Final = "_backfills"
 SET_ASIDE_FOLDER: Final = "_set_aside"
 """Where `lakehouse landing set-aside` moves objects that cannot be read."""
 
+UNDATED_FOLDER: Final = "dt=1970-01-01/HH=00"
+"""Where records without a creation time land."""
+
 END: Final = r"(?![\s\S])"
 """End of the text. `$` also matches before a last line break, in Java and in Python."""
 

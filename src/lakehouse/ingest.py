@@ -102,6 +102,7 @@ def ingest(
     trigger: Trigger = Trigger(),
     *,
     wait: float = 0.0,
+    rebuilding: bool = False,
     on_end: Callable[[Result], None] = lambda _: None,
     on_progress: Callable[[str, int], None] = lambda _stream, _rows: None,
     stop: threading.Event | None = None,
@@ -113,6 +114,7 @@ def ingest(
 
     Args:
         wait: seconds to wait for a checkpoint that another process holds.
+        rebuilding: leave out what the tombstone floor turned away when it came in.
         on_end: told of each stream as it ends, on that stream's thread; with an interval the stream is
             then started again if it had failed.
         on_progress: told of the records read since the last call.
@@ -121,6 +123,7 @@ def ingest(
     run_id = uuid.uuid4().hex
     stop = stop or threading.Event()
     streams = [s for s in (_stream_of(settings, t, run_id) for t in tables) if s is not None]
+    streams = [replace(s, rebuilding=rebuilding) for s in streams]
     streams.append(_writer_quarantine(settings, run_id))
     results: list[Result] = []
 

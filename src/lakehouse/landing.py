@@ -126,10 +126,10 @@ def set_aside(location: str) -> str:
         raise ConfigurationError(
             f"{location} is no landed object: those lie at <landing>/<source>/dt=YYYY-MM-DD/HH=HH/<name>."
         )
-    if not _exists(store, store.root):
+    if not exists(store, store.root):
         raise ConfigurationError(f"{location} does not exist. `lakehouse landing check` lists what there is.")
     target = f"{match['landing']}/{events.SET_ASIDE_FOLDER}/{match['place']}"
-    if _exists(store, target):
+    if exists(store, target):
         raise ConfigurationError(f"{location} has been set aside before: see {store.url(target)}.")
     store.files.create_dir(target.rpartition("/")[0], recursive=True)
     store.files.copy_file(store.root, target)
@@ -169,7 +169,7 @@ def _look(store: Store, path: str, sources: Sequence[str]) -> Finding | None:
             "torn", url, f"{problem}; its stream stops here: lakehouse landing set-aside {shlex.quote(url)}"
         )
     if records == 0:
-        if _exists(store, f"{store.root}/{events.SET_ASIDE_FOLDER}/{place}"):
+        if exists(store, f"{store.root}/{events.SET_ASIDE_FOLDER}/{place}"):
             return Finding("set_aside", url, f"its content lies below {events.SET_ASIDE_FOLDER}")
         return Finding("empty", url, "no record in it; nothing to do, but find out who wrote it")
     if not place.startswith(events.QUARANTINE_FOLDER) and match["source"] not in sources:
@@ -199,7 +199,8 @@ def _read(store: Store, path: str) -> tuple[int, str]:
     return records + (tail != b"\n"), ""
 
 
-def _exists(store: Store, path: str) -> bool:
+def exists(store: Store, path: str) -> bool:
+    """Whether an object lies at a path of the store's file system."""
     from pyarrow import fs
 
     return bool(store.files.get_file_info(path).type == fs.FileType.File)

@@ -51,6 +51,21 @@ FLOORS: Final = (
     Column("raised_at", "timestamp", "When the floor was recorded; a purge waits a day from here."),
 )
 
+RECONCILIATIONS: Final = (
+    Column("table_name", "string", "The state table that was compared with its source.", not_null=True),
+    Column("started_at", "timestamp", "When the comparison began."),
+    Column("finished_at", "timestamp", "When its verdict was written."),
+    Column("verdict", "string", "agree, differ or repaired."),
+    Column("source_items", "bigint", "Items that the source had at the first look."),
+    Column("live_rows", "bigint", "Live rows that the table had at the first look."),
+    Column("missing", "bigint", "Items without a live row."),
+    Column("stale", "bigint", "Rows with another content than their item."),
+    Column("phantom", "bigint", "Live rows without an item."),
+    Column("unsettled", "bigint", "Keys that moved at every look, so that nothing can be said of them."),
+    Column("repaired", "bigint", "Repair records that were landed."),
+    Column("examples", "string", "Some of the differences, as JSON: kind and key.", pii=True),
+)
+
 TABLES: Final = {
     "batches": (BATCHES, "One row per batch: what came in and what became of it.", ("stream", "batch_id")),
     "quarantine_records": (
@@ -62,6 +77,11 @@ TABLES: Final = {
         QUARANTINE_DECISIONS,
         "What was decided on quarantined records. Rows are only ever added.",
         ("quarantine_id",),
+    ),
+    "reconciliations": (
+        RECONCILIATIONS,
+        "One row per comparison of a table with its source.",
+        ("table_name",),
     ),
     "floors": (FLOORS, "Tombstone floors; the highest of a table holds.", ("table_name",)),
 }

@@ -62,7 +62,7 @@ class Place:
         )
 
     def objects(self) -> dict[str, bytes]:
-        found = (p for p in self.landing.rglob("*") if p.is_file())
+        found = (p for p in self.landing.glob("things/**/*") if p.is_file())
         return {p.relative_to(self.landing).as_posix(): p.read_bytes() for p in found}
 
     def lines(self) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from pyspark.sql import Row, SparkSession
 from tests.spark.support import ITEMS, Lake, change, sequence
 
 from lakehouse import floors, quarantine
+from lakehouse.aws.fresh import Reader
 from lakehouse.aws.objects import FolderObjects
 from lakehouse.aws.release import fresh_read
 from lakehouse.errors import SnapshotRefusedError
@@ -86,7 +87,8 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, label: s
 def requeue(lake: Lake, aws: LocalAws | None, **more: Any) -> quarantine.Outcome:
     landing = FolderObjects(Path(lake.settings.landing))
     options = {"consumer_from": "trim-horizon"} | more
-    fresh = fresh_read(aws.client("dynamodb"), landing, (ITEMS,), NAME, **options) if aws else None
+    reader = Reader(aws.client("dynamodb"), ITEMS, NAME, **options) if aws else None
+    fresh = fresh_read({"items": reader}.__getitem__, landing) if reader else None
     return quarantine.requeue(lake.spark, lake.settings, Filter(), (ITEMS,), landing.put_new, fresh=fresh)
 
 

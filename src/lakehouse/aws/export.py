@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lakehouse.aws.items import Item
 from lakehouse.aws.objects import Objects
-from lakehouse.aws.snapshot import LandingObject, Mappings, begin, to_ms
+from lakehouse.aws.snapshot import LandingObject, Mappings, begin, record_complete, state_folder, to_ms
 from lakehouse.errors import ConfigurationError, DataError, ExportError
 from lakehouse.table import Table
 
@@ -153,7 +153,8 @@ def backfill_export(
         )
     # A full export and an incremental one may end at the same time: the one that has everything wins.
     snapshot = replace(begun.snapshot, attempt=1 if told.kind == "full" else None)
-    read = tombstones = objects = new_objects = size = 0
+    read = tombstones = new_objects = size = 0
+    objects: list[str] = []
 
     def records() -> Iterator[tuple[str, bytes]]:
         nonlocal read, tombstones
@@ -172,12 +173,14 @@ def backfill_export(
 
     on_progress(0, told.item_count)
     for held in _cut(records(), lambda: LandingObject(table.source, snapshot.time_ms), object_bytes):
-        _, is_new = held.put(landing)
-        objects += 1
+        key, is_new = held.put(landing)
+        objects.append(key)
         new_objects += is_new
         size += held.size
     on_progress(read, told.item_count)
-    return Exported(read - tombstones, tombstones, objects, new_objects, size, snapshot.sequence)
+    if told.kind == "full":
+        record_complete(landing, state_folder(table.source, snapshot), snapshot, objects)
+    return Exported(read - tombstones, tombstones, len(objects), new_objects, size, snapshot.sequence)
 
 
 def _cut(

@@ -13,12 +13,22 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from lakehouse import events
 from lakehouse.aws.objects import Objects
-from lakehouse.aws.snapshot import Begun, LandingObject, Mappings, Snapshot, begin, claim, stream_label, to_ms
+from lakehouse.aws.snapshot import (
+    Begun,
+    LandingObject,
+    Mappings,
+    Snapshot,
+    begin,
+    claim,
+    record_complete,
+    stream_label,
+    to_ms,
+)
 from lakehouse.errors import SourceError, StreamChangedError
 from lakehouse.table import Table
 
@@ -53,8 +63,8 @@ class _Position:
     behind: dict[str, Any] | None = None
     done: bool = False
     items: int = 0
-    objects: int = 0
     bytes: int = 0
+    objects: list[str] = field(default_factory=list)
 
 
 class ReadLimit:
@@ -161,14 +171,13 @@ def backfill_scan(
     scan.check_stream()  # it may have been switched off and on behind the last look at it
     done = Scanned(
         sum(p.items for p in positions),
-        sum(p.objects for p in positions),
+        sum(len(p.objects) for p in positions),
         sum(p.bytes for p in positions),
         scan.snapshot.sequence,
         attempt > 1,
         round(time.monotonic() - started, 1),
     )
-    told = {"items": done.items, "objects": done.objects, "bytes": done.bytes, "attempts": attempt}
-    landing.put(f"{folder}/done.json", json.dumps(told).encode())
+    record_complete(landing, folder, begun.snapshot, [key for p in positions for key in p.objects])
     return done
 
 
@@ -283,8 +292,7 @@ class _Scan:
     def _land(self, number: int, position: _Position, held: LandingObject) -> None:
         """Land what is held, then write the position behind it: never the other way round."""
         if held.records:
-            held.put(self.landing)
-            position.objects += 1
+            position.objects.append(held.put(self.landing)[0])
             position.items += held.records
             position.bytes += held.size
         state = {

@@ -224,11 +224,23 @@ def claim(
     """
     while True:
         begun = begin_now()
-        folder = f"{events.BACKFILLS_FOLDER}/{source}/{_compact(begun.snapshot.time_ms)}"
+        folder = state_folder(source, begun.snapshot)
         told = {"label": begun.snapshot.label, "time": iso_ms(begun.snapshot.time_ms), "keys": begun.keys}
         if objects.put_new(f"{folder}/plan.json", json.dumps({**plan, **told}).encode()):
             return begun, folder
         time.sleep(0.2)
+
+
+def state_folder(source: str, snapshot: Snapshot) -> str:
+    """Where a snapshot's state lies below the landing location."""
+    taken = _EPOCH + timedelta(milliseconds=snapshot.time_ms)
+    return f"{events.BACKFILLS_FOLDER}/{source}/{taken:%Y%m%dT%H%M%SZ}"
+
+
+def record_complete(landing: Objects, folder: str, snapshot: Snapshot, objects: Sequence[str]) -> None:
+    """Record that a snapshot of the whole table has landed, and in which objects: `rebuild` relies on it."""
+    told = {"time": iso_ms(snapshot.time_ms), "objects": list(objects)}
+    landing.put(f"{folder}/done.json", json.dumps(told).encode())
 
 
 def stream_label(dynamodb: DynamoDBClient, table_name: str) -> str:
@@ -269,10 +281,6 @@ def to_ms(text: str) -> int:
 def landed_name(name: str) -> str:
     """The name under which an attribute lands: one that could be taken for metadata gets `__` in front."""
     return f"__{name}" if name.startswith("_") or name == events.IS_DELETED else name
-
-
-def _compact(time_ms: int) -> str:
-    return f"{_EPOCH + timedelta(milliseconds=time_ms):%Y%m%dT%H%M%SZ}"
 
 
 def _describe(dynamodb: DynamoDBClient, table_name: str) -> Any:

@@ -17,7 +17,18 @@ except ImportError as missing:
     # The wheel itself depends on nothing: on Databricks it must not bring packages of its own.
     raise SystemExit(f"{missing}. The command line needs more: pip install 'lakehouse[local,aws]'") from None
 
-from lakehouse.cli import backfill, demo, ingest, landing, maintain, quarantine, query, show
+from lakehouse.cli import (
+    backfill,
+    demo,
+    ingest,
+    landing,
+    maintain,
+    quarantine,
+    query,
+    rebuild,
+    reconcile,
+    show,
+)
 from lakehouse.errors import LakehouseError
 
 
@@ -67,5 +78,7 @@ for command in (
     backfill.backfill,
     maintain.maintain,
     quarantine.quarantine,
+    reconcile.reconcile,
+    rebuild.rebuild,
 ):
     cli.add_command(command)

@@ -180,17 +180,15 @@ def requeue(
     fresh = None
     if table_name:
         from lakehouse.aws.client import aws_client
+        from lakehouse.aws.fresh import Reader
         from lakehouse.aws.release import fresh_read
         from lakehouse.aws.snapshot import lambda_mappings
 
+        dynamodb = aws_client("dynamodb")
         mappings = None if consumer_from else lambda_mappings(aws_client("lambda"))
+        by_source = {t.source: t for t in TABLES}
         fresh = fresh_read(
-            aws_client("dynamodb"),
-            objects,
-            TABLES,
-            table_name,
-            consumer_from=consumer_from,
-            mappings=mappings,
+            lambda source: Reader(dynamodb, by_source[source], table_name, consumer_from, mappings), objects
         )
     with quiet_spark(warehouse) as spark, bar("landing records") as tick:
         outcome = engine.requeue(

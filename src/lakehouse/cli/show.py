@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -17,6 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table as Grid
 
 from lakehouse.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from lakehouse.settings import Settings
 
 DEFAULT_WAREHOUSE = "lakehouse-demo"
 
@@ -141,8 +144,11 @@ def spinner(what: str) -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def quiet_spark(warehouse: Path) -> Iterator[Any]:
-    """A session on a warehouse that is there. Raises ConfigurationError where there is none."""
+def quiet_spark(warehouse: Path, settings: Settings | None = None) -> Iterator[Any]:
+    """A session on a warehouse that is there. Raises ConfigurationError where there is none.
+
+    `settings`: where landing and documents lie, if the command reads them.
+    """
     from lakehouse.local.warehouse import local_settings, open_warehouse
     from lakehouse.tables import TABLES
 
@@ -152,5 +158,5 @@ def quiet_spark(warehouse: Path) -> Iterator[Any]:
             "with --warehouse."
         )
     with spinner("starting Spark"):
-        spark = open_warehouse(local_settings(warehouse), TABLES)
+        spark = open_warehouse(settings or local_settings(warehouse), TABLES)
     yield spark

@@ -1,0 +1,72 @@
+"""A DynamoDB table, or an export of it, as what a state table is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lakehouse.aws.export import backfill_export
+from lakehouse.aws.fresh import Key, Reader
+from lakehouse.aws.objects import FolderObjects, Objects
+from lakehouse.aws.scan import backfill_scan
+
+
+@dataclass(frozen=True, slots=True)
+class DynamoSource:
+    """The source of `reconcile`.
+
+    Args:
+        landing: where repairs land; None if there are none.
+        export: read everything from this export instead of by a scan.
+        segments, max_rcu: as for `backfill_scan`.
+        on_progress: told how many items have been read, and how many there are.
+    """
+
+    reader: Reader
+    landing: Objects | None = None
+    export: Objects | None = None
+    segments: int = 4
+    max_rcu: float | None = None
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None
+
+    def everything(self, folder: Path) -> None:
+        """Write every item as a snapshot record below a folder."""
+        reader = self.reader
+        if self.export is None:
+            backfill_scan(
+                reader.dynamodb,
+                _objects(folder),
+                reader.table,
+                reader.table_name,
+                segments=self.segments,
+                max_rcu=self.max_rcu,
+                consumer_from=reader.consumer_from,
+                mappings=reader.mappings,
+                on_progress=self.on_progress,
+            )
+        else:
+            backfill_export(
+                reader.dynamodb,
+                self.export,
+                _objects(folder),
+                reader.table,
+                reader.table_name,
+                consumer_from=reader.consumer_from,
+                mappings=reader.mappings,
+                on_progress=self.on_progress,
+            )
+
+    def some(self, folder: Path, keys: Sequence[Key]) -> None:
+        """Write what the items of these keys are now below a folder."""
+        self.reader.land(_objects(folder), [(key, None) for key in keys])
+
+    def repair(self, rows: Sequence[tuple[Key, str | None]]) -> None:
+        """Land what these items are now, each above its row's sequence."""
+        assert self.landing is not None
+        self.reader.land(self.landing, rows)
+
+
+def _objects(folder: Path) -> Objects:
+    folder.mkdir(parents=True, exist_ok=True)
+    return FolderObjects(folder)
