@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import reduce
@@ -153,7 +154,7 @@ def _apply(
         "stale": counts.records - upserts - deletes - put_aside,
         "quarantined": put_aside,
         "rescued": counts.rescued,
-        "violations": {name: n for name, n in counts.violations.asDict().items() if n} or None,
+        "violations": dict(sum((Counter(a.violations) for a in applied), Counter())) or None,
     }
     schema = ", ".join(f"{c.name} {c.type}" for c in ops.BATCHES if c.name in progress)
     row = spark.createDataFrame([progress], schema)
@@ -164,10 +165,6 @@ def _apply(
 def _count(staged: DataFrame, bad: Column, table: Table | None, floor: int | None) -> Row:
     upsert = ~bad & ~F.col("is_deleted") if table else F.lit(False)
     below = F.lit(False) if floor is None else upsert & floors.is_below(floor)
-    broken = [
-        F.count_if(upsert & ~F.coalesce(F.expr(rule.check), F.lit(True))).alias(rule.name)
-        for rule in (table.rules if table else ())
-    ]
     counts = staged.agg(
         F.count("*").alias("records"),
         F.count_if(bad).alias("bad"),
@@ -176,7 +173,6 @@ def _count(staged: DataFrame, bad: Column, table: Table | None, floor: int | Non
         # As a number: a timestamp would pass through Python's local time, which has gaps and an end.
         F.unix_micros(F.max(F.when(~bad, F.col("_changed_at")))).alias("last_changed"),
         F.count_distinct("_source_file").alias("files"),
-        F.struct(F.lit(0).alias("_none"), *broken).alias("violations"),
     ).first()
     assert counts is not None
     return counts

@@ -21,6 +21,10 @@ from lakehouse.table import Table
 PURGE_DELAY = timedelta(hours=24)
 """How long before a purge its floor must have been recorded."""
 
+CLOCK_MARGIN = timedelta(hours=1)
+"""A tombstone is forgotten only when it is so much older than the floor. Change times are approximate
+(DynamoDB Streams, ApproximateCreationDateTime): an older change of the key may carry a slightly later one."""
+
 GIVE_UP_SECONDS = 12 * 3600.0
 """How long a batch may work by the floor that it read when it began; half of PURGE_DELAY, for clocks."""
 
@@ -49,6 +53,12 @@ def record(spark: SparkSession, settings: Settings, table: Table, floor: datetim
 def is_below(floor: int, changed_at: str = "_changed_at") -> Column:
     """Whether a change is below the floor; one of unknown time is."""
     return ~F.coalesce(F.col(changed_at) >= F.timestamp_micros(F.lit(floor)), F.lit(False))
+
+
+def is_forgotten(floor: int, changed_at: str = "_changed_at") -> Column:
+    """Whether a tombstone of a change is so old that the floor lets it go; one of unknown time is kept."""
+    limit = F.timestamp_micros(F.lit(floor - CLOCK_MARGIN // timedelta(microseconds=1)))
+    return F.coalesce(F.col(changed_at) < limit, F.lit(False))
 
 
 def micros(time: datetime) -> int:

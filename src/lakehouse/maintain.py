@@ -22,10 +22,6 @@ from lakehouse.merge import retrying
 from lakehouse.settings import Settings
 from lakehouse.table import Table
 
-CLOCK_MARGIN = timedelta(hours=1)
-"""A tombstone goes only when it is so much older than the floor. Change times are approximate (DynamoDB
-Streams, ApproximateCreationDateTime): an older change of the key may carry a slightly later one."""
-
 
 @dataclass(frozen=True, slots=True)
 class Maintained:
@@ -60,12 +56,12 @@ def maintain(
         now: the time, with a zone; the clock's if not given.
         on_progress: told of each table before its turn.
     """
-    now = now or datetime.now(UTC)
     done = []
     for table in tables:
         on_progress(table.name)
         with exclusive(settings.warehouse):
-            work = partial(_maintain, spark, settings, table, dry_run, now)
+            # The lock may have taken its time, and a floor holds from when it is recorded.
+            work = partial(_maintain, spark, settings, table, dry_run, now or datetime.now(UTC))
             done.append(retrying(work, f"upkeep of {table.name}"))
     return done
 
@@ -111,9 +107,7 @@ def _maintain(
 
 
 def _tombstones_before(floor: int) -> Column:
-    """Tombstones that a floor lets go; one of unknown time stays."""
-    limit = F.timestamp_micros(F.lit(floor - CLOCK_MARGIN // timedelta(microseconds=1)))
-    return F.col("is_deleted") & F.coalesce(F.col("_changed_at") < limit, F.lit(False))
+    return F.col("is_deleted") & floors.is_forgotten(floor)
 
 
 def _iso(micros: int) -> str:

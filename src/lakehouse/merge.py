@@ -36,10 +36,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """How many rows of a state table a batch wrote."""
+    """How many rows of a state table a batch wrote; `violations`: live ones that break a rule, by name."""
 
     upserts: int
     deletes: int
+    violations: dict[str, int]
 
 
 def merge_latest(
@@ -62,14 +63,18 @@ def merge_latest(
         latest: every column of `table.all_columns` but `_applied_at`; one row per key.
         applied_at: the time of this attempt, UTC; it marks the rows that the attempt writes.
         floor: the table's tombstone floor. A key that is not there may have had a tombstone that was
-            purged, so a change below the floor inserts nothing; a key that is there is compared as ever.
+            purged, so an upsert below the floor inserts nothing, nor does a tombstone that would be purged
+            itself; a key that is there is compared as ever.
         among: the values of the first key column in `latest`, if they are few.
     """
     name = settings.table("silver", table.name)
     # A naive datetime would be read in the driver's zone; microseconds since the epoch have none.
     stamp = F.timestamp_micros(F.lit(floors.micros(applied_at)))
     changes = latest.withColumn("_applied_at", stamp)
-    insertable = F.lit(True) if floor is None else ~floors.is_below(floor, "s._changed_at")
+    insertable = F.lit(True)
+    if floor is not None:
+        kept = F.col("s.is_deleted") & ~floors.is_forgotten(floor, "s._changed_at")
+        insertable = ~floors.is_below(floor, "s._changed_at") | kept
     values: dict[str, str | Column] = {f"`{c.name}`": F.col(f"s.{c.name}") for c in table.all_columns}
     (
         DeltaTable.forName(spark, name)
@@ -81,9 +86,15 @@ def merge_latest(
     )
     # Statistics let this read only the files that the commit wrote.
     written = spark.table(name).where(F.col("_applied_at") == stamp)
-    row = written.agg(F.count_if(~F.col("is_deleted")), F.count_if("is_deleted")).first()
+    live = ~F.col("is_deleted")
+    broken = [
+        F.count_if(live & ~F.coalesce(F.expr(rule.check), F.lit(True))).alias(rule.name)
+        for rule in table.rules
+    ]
+    row = written.agg(F.count_if(live), F.count_if("is_deleted"), *broken).first()
     assert row is not None
-    return Applied(upserts=row[0], deletes=row[1])
+    violations = {rule.name: n for rule, n in zip(table.rules, row[2:], strict=True) if n}
+    return Applied(row[0], row[1], violations)
 
 
 def left_below_floor(

@@ -461,7 +461,8 @@ def _decide(
     if not records:
         return
     columns = ", ".join(f"{c.name} {c.type}" for c in ops.QUARANTINE_DECISIONS)
-    values = [(r.quarantine_id, decision, None, by, why, r.landed_as) for r in records]
+    who = (by or "").strip() or None
+    values = [(r.quarantine_id, decision, None, who, why, r.landed_as) for r in records]
     rows = spark.createDataFrame(values, columns).withColumns(
         {
             "decided_at": F.current_timestamp(),

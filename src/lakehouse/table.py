@@ -79,7 +79,7 @@ class Rule:
     A row breaks the rule where `check` is false; null breaks nothing, as in SQL's own CHECK. `effect`:
     `warn` counts it in ops.batches, `quarantine-from-gold` keeps the row out of the gold views as well,
     until a later change mends it. The state table has the row either way: left out, an older one would
-    stay alive in its place.
+    stay alive in its place. The check must not raise for any value: `try_cast`, never `cast`.
     """
 
     name: str
@@ -224,6 +224,8 @@ class Table:
                 )
             if not rule.check.strip() or set(rule.check) & set("{};"):
                 found.append(f"rule {rule.name!r} needs a check that is one SQL condition without braces")
+            if re.search(r"(?i)(?<!try_)\bcast\s*\(|::", rule.check):
+                found.append(f"rule {rule.name!r} casts, which stops the stream at a bad value: use try_cast")
             if rule.effect not in ("warn", "quarantine-from-gold"):
                 found.append(
                     f"rule {rule.name!r} has effect {rule.effect!r}: use warn or quarantine-from-gold"
@@ -276,8 +278,9 @@ class Table:
 
         `valid_from` is the running maximum of the change time in the order of changes; without one the
         previous version's, else the time in the sequence (the stream's creation). So versions follow each
-        other without gap or overlap, whatever came in when. A snapshot tells what was there, not since
-        when: it shows only where no later change is as old. Versions of no length are left out.
+        other without gap or overlap, whatever came in when. A snapshot or a repair tells what was there, not
+        since when: it shows only where no later change is as old, and not where the next one is an insert,
+        which it must have seen. Versions of no length are left out, and those that a rule keeps from gold.
         """
         keys = ", ".join(f"`{k}`" for k in self.keys)
         names = ", ".join(f"`{c.name}`" for c in self.columns)
@@ -289,7 +292,9 @@ class Table:
             f"""
 WITH changes AS (
   SELECT *,
-    instr(_sequence, '/-') > 0 AND instr(_sequence, '+') = 0 AS snapshot,
+    instr(_sequence, '/-') > 0 OR instr(_sequence, '+') > 0 AS snapshot,
+    first(CASE WHEN _event_name IN ('INSERT', 'MODIFY', 'REMOVE') THEN _event_name END, true)
+      OVER ({in_order} ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS next_event,
     min(_changed_at) OVER ({in_order} ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS earliest_later
   FROM {{silver}}.`{self.history_name}` WHERE NOT ({ignored})
 ),
@@ -298,7 +303,9 @@ timed AS (
     CASE WHEN row_number() OVER ({in_order}) = 1
       THEN coalesce(_changed_at, try_to_timestamp(substr(_sequence, 1, 23) || 'Z'), timestamp_seconds(0))
       ELSE _changed_at END AS changed
-  FROM changes WHERE NOT snapshot OR coalesce(earliest_later > _changed_at, true)
+  FROM changes
+  WHERE NOT snapshot
+    OR (coalesce(earliest_later > _changed_at, true) AND (is_deleted OR NOT next_event <=> 'INSERT'))
 ),
 started AS (
   SELECT *, max(changed) OVER ({in_order} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS valid_from

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,19 @@ def test_a_scan_stops_when_the_stream_was_switched_off_and_on(
     )
     with pytest.raises(StreamChangedError):
         run(table, FolderObjects(tmp_path))
+
+
+def test_a_scan_is_not_gone_on_with_if_the_stream_was_not_landed_since_its_start(
+    table: StreamedTable, tmp_path: Path
+) -> None:
+    table.put("a", "b")
+    with pytest.raises(SourceError, match="the disk is full"):
+        run(table, Dies(tmp_path, 0))
+    time.sleep(1.1)
+    later = datetime.now(UTC).isoformat()
+    with pytest.raises(SnapshotRefusedError, match="changes in between are in neither"):
+        run(table, FolderObjects(tmp_path), consumer_from=later)
+    assert not list(landed(tmp_path))
 
 
 @pytest.mark.parametrize("kind", ["B", "N"])

@@ -23,7 +23,8 @@ from tests.local.support import StreamedTable
 
 from lakehouse.aws.objects import FolderObjects
 from lakehouse.aws.snapshot import TRIM_HORIZON, Begun, Snapshot, begin, claim, lambda_mappings, to_ms
-from lakehouse.errors import ConfigurationError, SnapshotRefusedError, SourceError
+from lakehouse.aws.client import aws_client
+from lakehouse.errors import ConfigurationError, PlatformError, SnapshotRefusedError, SourceError
 from lakehouse.table import Column
 from lakehouse.tables import table as declared
 
@@ -162,6 +163,21 @@ def test_another_key_is_refused(dynamo: Dynamo) -> None:
     schema = [{"AttributeName": "guid", "KeyType": "HASH"}, {"AttributeName": "id", "KeyType": "RANGE"}]
     with pytest.raises(ConfigurationError, match=r"has the key guid, id; table 'things' .* key id\. Check"):
         begin(dynamo.answers(KeySchema=schema), THINGS, "things", consumer_from=TRIM_HORIZON)
+
+
+def test_a_snapshot_of_the_future_is_refused(dynamo: Dynamo) -> None:
+    with pytest.raises(SnapshotRefusedError, match="DynamoDB's clock says 2026-01-08T12:00:00.000Z"):
+        begin(dynamo.answers(), THINGS, "things", taken_ms=_ms(NOW + DAY), consumer_from=TRIM_HORIZON)
+
+
+def test_the_region_is_the_one_that_the_variables_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    with pytest.raises(PlatformError, match="Set AWS_REGION"):
+        aws_client("dynamodb")
+    monkeypatch.setenv("AWS_REGION", "eu-central-2")
+    assert aws_client("dynamodb").meta.region_name == "eu-central-2"
 
 
 def test_a_table_of_documents_is_refused(dynamo: Dynamo) -> None:

@@ -16,7 +16,7 @@ from lakehouse.aws.objects import FolderObjects
 from lakehouse.aws.snapshot import to_ms
 from lakehouse.local.aws import LocalAws
 
-HOUR = 3_600_000
+MOMENT = 10  # ms
 WHEN = {"before": (False, True), "with": (True, True), "behind": (True, False)}
 """When a change is ingested, seen from the export: (in the second run, the export in the second run)."""
 
@@ -50,11 +50,11 @@ def test_the_order_of_ingests_does_not_matter(spark: SparkSession, tmp_path: Pat
         BillingMode="PAY_PER_REQUEST",
         StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
     )["TableDescription"]["LatestStreamLabel"]
-    taken_ms = to_ms(f"{label}Z") + 2 * HOUR
+    taken_ms = to_ms(f"{label}Z") + 2 * MOMENT
     lake = Lake(spark, tmp_path, (THINGS,))
     places = {
         "earlier stream": sequence(9, EARLIER_LABEL),
-        "snapshot of an earlier stream": f"{EARLIER_LABEL}/-{iso(taken_ms + HOUR)}",
+        "snapshot of an earlier stream": f"{EARLIER_LABEL}/-{iso(taken_ms + MOMENT)}",
         "earlier snapshot": f"{label}/-{iso(taken_ms - 1)}/0002",
         "later snapshot": f"{label}/-{iso(taken_ms + 1)}/0001",
         "stream": sequence(1, label),
@@ -97,7 +97,7 @@ def test_the_order_of_ingests_does_not_matter(spark: SparkSession, tmp_path: Pat
         lake.land("things", *changes[second])
         export(exported[second], taken_ms, incremental=True)
         if second:
-            export(full, taken_ms - HOUR, incremental=False)
+            export(full, taken_ms - MOMENT, incremental=False)
         lake.ingest_well()
 
     rows = lake.rows(THINGS)

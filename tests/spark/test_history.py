@@ -38,7 +38,9 @@ def _at(key: str, order: str | int, ms: int | None, note: str | None = None, **m
     made = change(order, deleted=note is None, site=key, number="1", _approxStreamTs=ms, **text, **more)
     if "/-" in made["_sequence"]:
         made["_eventName"] = "SNAPSHOT"
-    return made
+    if "+" in made["_sequence"]:
+        made["_eventName"] = "REPAIR"
+    return made | ({"_eventName": more["_eventName"]} if "_eventName" in more else {})
 
 
 T = NOW_MS
@@ -119,6 +121,27 @@ CASES: dict[str, tuple[list[dict[str, Any]], list[tuple[str | None, int, int | N
         ],
         [("wrong", T, T + DAY), ("right", T + DAY, None)],
     ),
+    "a late repair of an old change moves nothing": (
+        [_at("a late repair of an old change moves nothing", n, T + n * DAY, f"{n}") for n in (1, 3, 4)]
+        + [
+            _at(
+                "a late repair of an old change moves nothing",
+                f"{sequence(2)}+{_iso(T + 9 * DAY)}",
+                T + 9 * DAY,
+                "4",
+            )
+        ],
+        [("1", T + DAY, T + 3 * DAY), ("3", T + 3 * DAY, T + 4 * DAY), ("4", T + 4 * DAY, None)],
+    ),
+    "a snapshot that has seen a later insert does not show": (
+        [
+            _at("a snapshot that has seen a later insert does not show", _snapshot(T), T, "late"),
+            _at(
+                "a snapshot that has seen a later insert does not show", 1, T + DAY, "a", _eventName="INSERT"
+            ),
+        ],
+        [("a", T + DAY, None)],
+    ),
 }
 """Name → changes; versions worked out by hand: note (None: deleted), valid_from, valid_to."""
 
@@ -147,11 +170,13 @@ def _versions(changes: Iterable[dict[str, Any]]) -> list[tuple[str | None, int, 
     def shows(place: int) -> bool:
         taken = ordered[place]
         later = [c["_approxStreamTs"] for c in ordered[place + 1 :] if c["_approxStreamTs"] is not None]
-        return (
-            "/-" not in taken["_sequence"]
-            or "+" in taken["_sequence"]
-            or not any(ms <= taken["_approxStreamTs"] for ms in later)
-        )
+        if "/-" not in taken["_sequence"] and "+" not in taken["_sequence"]:
+            return True
+        streams = [
+            c["_eventName"] for c in ordered[place + 1 :] if c["_eventName"] not in ("SNAPSHOT", "REPAIR")
+        ]
+        seen = not taken["is_deleted"] and streams[:1] == ["INSERT"]
+        return not seen and not any(ms <= taken["_approxStreamTs"] for ms in later)
 
     starts: list[tuple[dict[str, Any], int]] = []
     for shown in [c for place, c in enumerate(ordered) if shows(place)]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gzip
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -71,6 +73,8 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, label: s
         change(3, site="p", number="old stream", note="late"),
         change(sequence(3, label), site="p", number="this stream", note="late"),
         change(4, site="p", number="gone", note="late"),
+        change(sequence(1, "2999-01-01T00:00:00.000"), site="p", number="later", note="?"),
+        change(5, site="p", number="x" * 3000, note="no key that DynamoDB has"),
     )
     made.land(
         "_quarantine/items",
@@ -100,7 +104,7 @@ def test_a_record_below_the_floor_is_released_only_through_a_fresh_read(
     lake: Lake, aws: LocalAws, label: str
 ) -> None:
     open_before = lake.quarantine().where("status = 'open'").count()
-    assert open_before == 8
+    assert open_before == 10
     assert rows(lake) == {}
 
     outcome = requeue(lake, None)
@@ -115,6 +119,8 @@ def test_a_record_below_the_floor_is_released_only_through_a_fresh_read(
     because = sorted(refused.because for refused in outcome.refused)
     assert [text.partition(",")[0] for text in because] == [
         "it is of DynamoDB table another-table: give that as --table-name",
+        "it is of a later stream than prod-items has: check --table-name",
+        "its key cannot be read",
         "its key cannot be read",
         "its place in the order of changes is unknown: write the item again",
         "its place in the order of changes is unknown: write the item again",
@@ -135,7 +141,7 @@ def test_a_record_below_the_floor_is_released_only_through_a_fresh_read(
     assert sequence(7, label) < found["raw"]._sequence < sequence(8, label)
     assert found["old stream"]._event_name == "SNAPSHOT"
     assert f"{label}/-" < found["old stream"]._sequence < sequence(0, label)
-    assert lake.quarantine().where("status = 'open'").count() == 4
+    assert lake.quarantine().where("status = 'open'").count() == 6
 
     # The stream's next change wins, an older one that comes late loses, and nothing opens again.
     lake.land("items", change(sequence(4, label), site="p", number="this stream", note="next"))
@@ -150,7 +156,7 @@ def test_a_record_below_the_floor_is_released_only_through_a_fresh_read(
     }
     lake.forget_last_batch(ITEMS)
     lake.ingest_well()
-    assert lake.quarantine().where("status = 'open'").count() == 4
+    assert lake.quarantine().where("status = 'open'").count() == 6
 
 
 def test_giving_the_command_again_after_a_crash_before_the_decision_reads_anew(
@@ -168,3 +174,16 @@ def test_giving_the_command_again_after_a_crash_before_the_decision_reads_anew(
     assert rows(lake)["twice"].note == "meanwhile"
     plans = Path(lake.settings.landing).glob("_backfills/items/*/plan.json")
     assert {json.loads(path.read_text())["kind"] for path in plans} == {"fresh_read"}
+
+
+def test_where_expiries_are_ignored_an_item_that_is_gone_lands_nothing(aws: LocalAws, tmp_path: Path) -> None:
+    keeping = dataclasses.replace(ITEMS, ttl_deletes="ignore")
+    reader = Reader(aws.client("dynamodb"), keeping, NAME, "trim-horizon")
+    lost = [
+        quarantine.Lost(f"q{n}", sequence(3), attributes={"site": "p", "number": n}) for n in ("raw", "-")
+    ]
+    outcome = fresh_read(lambda _: reader, FolderObjects(tmp_path))("items", lost)
+    assert [decided.quarantine_id for decided in outcome.decided] == ["qraw"]
+    assert "maybe expired" in outcome.refused[0].because
+    (landed,) = tmp_path.glob("items/*/*/*.gz")
+    assert gzip.decompress(landed.read_bytes()).count(b"\n") == 1

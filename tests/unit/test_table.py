@@ -79,6 +79,8 @@ def table(**changes: Any) -> Table:
         ({"rules": (Rule("a", "true", "A."), Rule("a", "false", "B."))}, "rule 'a' needs a name of its own"),
         ({"rules": (Rule("a", " ", "A rule."),)}, "needs a check that is one SQL condition"),
         ({"rules": (Rule("a", "true; DROP TABLE x", "A rule."),)}, "one SQL condition"),
+        ({"rules": (Rule("a", "CAST (note AS int) > 0", "A rule."),)}, "use try_cast"),
+        ({"rules": (Rule("a", "note::int > 0", "A rule."),)}, "use try_cast"),
         ({"rules": (Rule("a", "{silver}", "A rule."),)}, "without braces"),
         ({"rules": (Rule("a", "true", "A rule.", "drop"),)}, "effect 'drop': use warn"),  # type: ignore[arg-type]
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from lakehouse.errors import PlatformError
@@ -33,6 +34,8 @@ def aws_client(service: str) -> Any:
         raise PlatformError("This needs boto3.", "Install it: pip install 'lakehouse[aws]'.") from None
     config = Config(retries={"mode": "standard", "total_max_attempts": 10}, max_pool_connections=64)
     try:
-        return boto3.client(service, config=config)  # type: ignore[call-overload]
+        # boto3 itself knows AWS_DEFAULT_REGION alone.
+        region = os.environ.get("AWS_REGION") or None
+        return boto3.client(service, region_name=region, config=config)  # type: ignore[call-overload]
     except NoRegionError:
         raise PlatformError("No AWS region is set.", "Set AWS_REGION, or a profile that has one.") from None

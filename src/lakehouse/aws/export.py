@@ -13,7 +13,7 @@ import hashlib
 import io
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -151,8 +151,9 @@ def backfill_export(
             f"it is of {told.table_arn}, and the DynamoDB table is {begun.table_arn}",
             "Check --table-name and --from-export.",
         )
-    # A full export and an incremental one may end at the same time: the one that has everything wins.
-    snapshot = replace(begun.snapshot, attempt=1 if told.kind == "full" else None)
+    # A full export and an incremental one may end at the same time: the one that has everything wins. A
+    # scan of that second, whose attempts begin at 1, wins over both.
+    snapshot = replace(begun.snapshot, attempt=0 if told.kind == "full" else None)
     read = tombstones = new_objects = size = 0
     objects: list[str] = []
 
@@ -254,20 +255,22 @@ def _line(inflated: gzip.GzipFile, where: str) -> bytes:
     return line
 
 
-def _change(line: Any, names: Iterable[str], kind: str) -> tuple[Item, Item | None]:
+def _change(line: Any, types: Mapping[str, str], kind: str) -> tuple[Item, Item | None]:
     """(keys, item) of a line; without an item, the key was deleted."""
     if kind == "full":
-        return _keys(line["Item"], names), line["Item"]
-    keys = _keys(line["Keys"], names)
-    return keys, line.get("NewImage") or None
+        return _keys(line["Item"], types), line["Item"]
+    keys, item = _keys(line["Keys"], types), line.get("NewImage") or None
+    if item is not None and _keys(item, types) != keys:
+        raise ValueError("NewImage has another key than Keys")
+    return keys, item
 
 
-def _keys(values: Item, names: Iterable[str]) -> Item:
-    for name in names:
+def _keys(values: Item, types: Mapping[str, str]) -> Item:
+    for name, kind in types.items():
         value = values.get(name)
-        if not value or value.keys() not in ({"S"}, {"N"}, {"B"}) or not all(value.values()):
-            raise ValueError(f"key attribute {name} is missing, empty, or no text, number or binary")
-    return {name: values[name] for name in names}
+        if not value or value.keys() != {kind} or not value[kind]:
+            raise ValueError(f"key attribute {name} is missing, empty, or not of type {kind}")
+    return {name: values[name] for name in types}
 
 
 def _check(where: str, body: bytes, md5: str) -> None:

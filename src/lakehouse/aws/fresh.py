@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from lakehouse.aws.items import Item
@@ -23,10 +24,19 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _KEYS_A_READ = 100  # BatchGetItem's most
+_KEY_BYTES = 2048  # of a partition key; a sort key has half of it
 _PAUSES_SECONDS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
 
 Key = Mapping[str, str]
 """A key as it lands: text by the attribute's name; binary is base64."""
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """The object's key, None if nothing had to land; `left`: places of what was asked for and not landed."""
+
+    object: str | None
+    left: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +53,10 @@ class Reader:
     consumer_from: str | None = None
     mappings: Mappings | None = None
 
-    def land(self, landing: Objects, wanted: Sequence[tuple[Key, str | None]]) -> str:
-        """Read items and land what they are now, a tombstone for one that is gone; returns the object's key.
+    def land(self, landing: Objects, wanted: Sequence[tuple[Key, str | None]]) -> Landed:
+        """Read items and land what they are now, a tombstone for one that is gone.
+
+        Nothing lands for an item that is gone if the table ignores expiries: it may have expired.
 
         Args:
             wanted: keys, each with the sequence that the record has to stand above, None for any.
@@ -58,10 +70,13 @@ class Reader:
         taken = begun.snapshot
         typed = [typed_key(key, begun.keys) for key, _ in wanted]
         items = _items(self.dynamodb, self.table_name, typed)
-        held = LandingObject(self.table.source, taken.time_ms)
+        held, left = LandingObject(self.table.source, taken.time_ms), set()
         now_ms = time.time_ns() // 1_000_000
-        for keys, (_, above) in zip(typed, wanted, strict=True):
+        for place, (keys, (_, above)) in enumerate(zip(typed, wanted, strict=True)):
             item = items.get(_name(keys))
+            if item is None and self.table.ttl_deletes == "ignore":
+                left.add(place)
+                continue
             repair = f"{above}+{iso_ms(taken.time_ms)}" if above else ""
             # Above a change of the stream that is enabled, but below that stream's next one.
             held.add(
@@ -69,11 +84,12 @@ class Reader:
                 if repair > taken.sequence
                 else taken.record(keys, item, now_ms)
             )
-        return held.put(landing)[0]
+        return Landed(held.put(landing)[0] if held.records else None, frozenset(left))
 
-    def key_types(self) -> Mapping[str, str]:
-        """Type of each key attribute by its name; raises as `snapshot.begin` does."""
-        return self._begin().keys
+    def key_types(self) -> tuple[Mapping[str, str], str]:
+        """Type of each key attribute by its name, and the stream's label; raises as `snapshot.begin` does."""
+        begun = self._begin()
+        return begun.keys, begun.snapshot.label
 
     def _begin(self) -> Begun:
         return begin(
@@ -86,19 +102,28 @@ class Reader:
 
 
 def typed_key(key: Mapping[str, Any], types: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """A key as DynamoDB takes it. Raises ValueError where it has no text of the type for each attribute."""
+    """A key as DynamoDB takes it.
+
+    Raises ValueError or ArithmeticError where it has no text of the type for each attribute.
+    """
     keys: dict[str, dict[str, Any]] = {}
     for name, kind in types.items():
         text = key.get(name)
-        if not isinstance(text, str) or not text:
-            raise ValueError(f"{name} has no value")
+        if not isinstance(text, str) or not text or len(text.encode()) > _KEY_BYTES:
+            raise ValueError(f"{name} has no value that a key may have")
+        if kind == "N" and not Decimal(text).is_finite():
+            raise ValueError(f"{name} is no number")
         keys[name] = {kind: base64.b64decode(text, validate=True) if kind == "B" else str(text)}
     return keys
 
 
 def _name(values: Mapping[str, Any]) -> str:
-    """A key as one text."""
-    return json.dumps(values, default=bytes.hex, sort_keys=True)
+    """A key as one text; a number may be written in several ways."""
+    same = {
+        n: {k: str(Decimal(v).normalize()) if k == "N" else v for k, v in t.items()}
+        for n, t in values.items()
+    }
+    return json.dumps(same, default=bytes.hex, sort_keys=True)
 
 
 def _items(dynamodb: DynamoDBClient, table_name: str, keys: Iterable[Any]) -> dict[str, Item]:

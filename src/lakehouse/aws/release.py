@@ -22,23 +22,32 @@ def fresh_read(reader_of: Callable[[str], Reader], landing: Objects) -> FreshRea
 
     def read(source: str, changes: Sequence[Lost]) -> Outcome:
         reader, outcome = reader_of(source), Outcome()
-        types = reader.key_types()
+        types, stream = reader.key_types()
         wanted: list[tuple[Lost, Key]] = []
         for change in changes:
             if change.table_name not in (None, reader.table_name):
                 because = f"it is of DynamoDB table {change.table_name}: give that as --table-name"
                 outcome.refused.append(Refused(change.quarantine_id, because))
                 continue
+            if change.sequence[: len(stream)] > stream:
+                because = f"it is of a later stream than {reader.table_name} has: check --table-name"
+                outcome.refused.append(Refused(change.quarantine_id, because))
+                continue
             try:
                 key = _key(change, types)
                 typed_key(key, types)
                 wanted.append((change, key))
-            except (LookupError, TypeError, ValueError):
+            except (LookupError, TypeError, ValueError, ArithmeticError):
                 because = "its key cannot be read, and so no item: discard it"
                 outcome.refused.append(Refused(change.quarantine_id, because))
         if wanted:
             landed = reader.land(landing, [(key, change.sequence) for change, key in wanted])
-            outcome.decided += [Decided(change.quarantine_id, landed) for change, _ in wanted]
+            for place, (change, _) in enumerate(wanted):
+                if place in landed.left:
+                    because = "its item is gone, maybe expired, and the table ignores expiries: discard it"
+                    outcome.refused.append(Refused(change.quarantine_id, because))
+                else:
+                    outcome.decided.append(Decided(change.quarantine_id, landed.object))
         return outcome
 
     return read

@@ -140,19 +140,26 @@ def backfill_scan(
     """
     started = time.monotonic()
 
-    def begin_now() -> Begun:
-        return begin(dynamodb, table, table_name, consumer_from=consumer_from, mappings=mappings)
+    def begin_at(taken_ms: int | None = None) -> Begun:
+        return begin(
+            dynamodb,
+            table,
+            table_name,
+            taken_ms=taken_ms,
+            consumer_from=consumer_from,
+            mappings=mappings,
+        )
 
     left = None if restart else _left_over(landing, table, table_name)
     if left is None:
         plan: dict[str, Any] = {"kind": "scan", "table_name": table_name, "segments": segments}
-        begun, folder = claim(landing, table.source, begin_now, plan)
+        begun, folder = claim(landing, table.source, begin_at, plan)
     else:
         folder, plan = left
-        begun = begin_now()
-        if begun.snapshot.label != plan["label"]:
-            raise StreamChangedError(table_name, plan["label"], begun.snapshot.label)
-        begun = replace(begun, snapshot=Snapshot(plan["label"], to_ms(plan["time"])))
+        label = stream_label(dynamodb, table_name)
+        if label != plan["label"]:
+            raise StreamChangedError(table_name, plan["label"], label)
+        begun = begin_at(to_ms(plan["time"]))
     attempt = _claim_attempt(landing, folder)
     scan = _Scan(
         dynamodb=dynamodb,
@@ -288,6 +295,8 @@ class _Scan:
                 self._land(number, position, held)
                 held = LandingObject(self.source, self.snapshot.time_ms)
             self._tell(len(page["Items"]))
+        if held.records and not position.done:  # stopped: what has been read need not be read again
+            self._land(number, position, held)
 
     def _land(self, number: int, position: _Position, held: LandingObject) -> None:
         """Land what is held, then write the position behind it: never the other way round."""

@@ -193,6 +193,12 @@ def begin(
             parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"]).timestamp() * 1000
         )
         time_ms = now_ms if taken_ms is None else taken_ms
+        if time_ms > now_ms + 1000:
+            raise SnapshotRefusedError(
+                table_name,
+                f"it would be of {iso_ms(time_ms)}, and DynamoDB's clock says {iso_ms(now_ms)}",
+                "Check where it comes from.",
+            )
         if taken_ms is None and now_ms <= label_ms < now_ms + 10_000:
             sleep(1.0)  # the stream has just been enabled, within the same second
             continue

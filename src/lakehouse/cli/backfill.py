@@ -31,7 +31,7 @@ from lakehouse.cli.show import err, format_option, print_rows, say
     help="Parts that are scanned side by side.",
 )
 @click.option(
-    "--max-rcu", type=click.FloatRange(1), metavar="UNITS", help="Read capacity units a second at most."
+    "--max-rcu", type=click.IntRange(1), metavar="UNITS", help="Read capacity units a second at most."
 )
 @click.option(
     "--object-mb", default=32, show_default=True, type=click.IntRange(1, 1024), help="Size of objects."
@@ -50,7 +50,7 @@ def backfill(
     landing: str,
     from_export: str | None,
     segments: int,
-    max_rcu: float | None,
+    max_rcu: int | None,
     object_mb: int,
     restart: bool,
     consumer_from: str | None,

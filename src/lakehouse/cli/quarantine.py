@@ -65,11 +65,11 @@ def quarantine() -> None:
 
 @quarantine.command(name="list")
 @_filters
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(1))
+@click.option("--limit", type=click.IntRange(1), help="Records at most; a table shows 100 if not given.")
 @warehouse_option()
 @format_option
 def list_records(
-    status: str, source: str | None, reason: str | None, limit: int, warehouse: Path, style: str
+    status: str, source: str | None, reason: str | None, limit: int | None, warehouse: Path, style: str
 ) -> None:
     """List records, newest first, and count them by source and reason."""
     from lakehouse import quarantine as engine
@@ -77,7 +77,7 @@ def list_records(
 
     settings, which = local_settings(warehouse), _filter(status, source, reason)
     with quiet_spark(warehouse) as spark:
-        entries = engine.listed(spark, settings, which, limit)
+        entries = engine.listed(spark, settings, which, limit or (100 if style == "table" else None))
         counts = engine.counted(spark, settings, which) if style == "table" else []
     if style != "table":
         names = list(engine.Entry.__dataclass_fields__)

@@ -34,7 +34,7 @@ from lakehouse.cli.show import format_option, print_rows, print_table, quiet_spa
 )
 @click.option("--repair", is_flag=True, help="Land a record for each difference.")
 @click.option("--segments", default=4, show_default=True, type=click.IntRange(1, 1000))
-@click.option("--max-rcu", type=click.FloatRange(1), metavar="UNITS", help="Read capacity units a second.")
+@click.option("--max-rcu", type=click.IntRange(1), metavar="UNITS", help="Read capacity units a second.")
 @click.option(
     "--consumer-from",
     metavar="TIME",
@@ -51,7 +51,7 @@ def reconcile(
     lag: float,
     repair: bool,
     segments: int,
-    max_rcu: float | None,
+    max_rcu: int | None,
     consumer_from: str | None,
     style: str,
 ) -> None:

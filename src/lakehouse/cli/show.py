@@ -21,6 +21,9 @@ from lakehouse.errors import ConfigurationError
 if TYPE_CHECKING:
     from lakehouse.settings import Settings
 
+_C1 = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
+"""Control characters that JSON leaves as they are, and terminals obey."""
+
 DEFAULT_WAREHOUSE = "lakehouse-demo"
 
 # What goes into a pipe or a file keeps its natural width: nothing is cut or folded there.
@@ -61,7 +64,7 @@ def print_rows(names: Sequence[str], rows: Iterable[Iterable[Any]], style: str) 
     """Rows in the style of `--format`: `json` (an object a line), `csv` (a head first), else a grid."""
     if style == "json":
         for row in rows:
-            click.echo(json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False))
+            click.echo(json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False).translate(_C1))
     elif style == "csv":
         writer = csv.writer(sys.stdout)
         writer.writerow(names)
@@ -108,7 +111,7 @@ def print_frame(frame: Any, style: str) -> None:
 
     row = F.to_json(F.struct("*"), {"ignoreNullFields": "false"})
     for line in frame.select(row.alias("line")).toLocalIterator():
-        click.echo(line["line"])
+        click.echo(line["line"].translate(_C1))
 
 
 # --- words -------------------------------------------------------------------------------------------
