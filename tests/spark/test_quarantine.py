@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import gzip
+import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
-from tests.spark.support import ITEMS, Lake, change, line
+from rich.console import Console
+from tests.spark.support import ITEMS, Lake, change, line, sequence
 
 from lakehouse import quarantine
+from lakehouse.aws.fresh import Reader
+from lakehouse.aws.objects import FolderObjects
+from lakehouse.aws.release import fresh_read
+from lakehouse.cli import cli, show
 from lakehouse.errors import ConfigurationError, QuarantineIdError
-from lakehouse.quarantine import Filter
+from lakehouse.local import warehouse
+from lakehouse.local.aws import LocalAws
+from lakehouse.quarantine import Filter, Lost, Number
 from lakehouse.table import Column
 from lakehouse.tables.transcripts import TRANSCRIPTS
 
 HOUR = "dt=2026-01-05/HH=08"
-NASTY = "x'); DROP TABLE silver.items; -- \\' \" \x1b[31m"
+NASTY = "x'); DROP TABLE silver.items; -- \\' \" \x1b[31m [bold]x[/bold]"
+NASTY_SHOWN = NASTY.replace("\x1b", r"\x1b")
 
 LOOSER = dataclasses.replace(
     ITEMS, columns=(Column("site", "string", "First part of the key.", "place"), *ITEMS.columns[1:])
@@ -28,8 +41,9 @@ LOOSER = dataclasses.replace(
 
 LATE = change(3, place="p", number="1", note="older than what is there")
 NEW = change(9, place="p", number="2", note="newest")
+NO_KEY = change(1, note="a replacement character of its own: \ufffd")
 NO_UTF8 = b'{"site": "\xff\xfe\xef\xbf\xbd"}'
-REPORT = {"source": "items", "reason": "bad_number", "detail": "no number", "record": {"eventID": "e"}}
+REPORT = {"source": "items", "reason": "bad_number", "detail": NASTY, "record": {"eventID": "e"}}
 
 
 def _put(lake: Lake) -> Any:
@@ -73,12 +87,26 @@ def _records(lake: Lake) -> set[tuple[Any, ...]]:
 @pytest.fixture(scope="module")
 def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lake:
     made = Lake(spark, tmp_path_factory.mktemp("quarantine"), (ITEMS, TRANSCRIPTS))
-    made.land("items", change(5, site="p", number="1", note="there"), LATE, NEW, "no json", NO_UTF8)
+    there = change(5, site="p", place="p", number="1", note="there")
+    made.land("items", there, LATE, NEW, NO_KEY, "no json", NO_UTF8)
     made.write_document("call.json", b"no document", mtime=1_760_000_000)
     made.land("_quarantine/items", REPORT, "no report")
     made.land("_quarantine/others", REPORT | {"source": "../others"})
     made.ingest_well()
     return made
+
+
+@pytest.fixture
+def command(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """`lakehouse quarantine …` in this process, whose one session is not that of a warehouse folder."""
+    monkeypatch.setattr(warehouse, "local_settings", lambda _: lake.settings)
+    monkeypatch.setattr(warehouse, "open_warehouse", lambda *_: lake.spark)
+    monkeypatch.setattr(show, "out", Console(width=10_000))
+
+    def run(name: str, *words: str) -> Result:
+        return CliRunner().invoke(cli, ["quarantine", name, "--warehouse", str(lake.folder), *words])
+
+    return run
 
 
 def test_records_are_listed_newest_first_and_counted(lake: Lake) -> None:
@@ -92,7 +120,7 @@ def test_records_are_listed_newest_first_and_counted(lake: Lake) -> None:
         ("../others", "bad_number"),
         ("transcripts", "not_json"),
     }
-    assert len(entries) == 8
+    assert len(entries) == 9
     times = [e.quarantined_at for e in entries]
     assert times == sorted(times, reverse=True)
     assert {e.status for e in entries} == {"open"}
@@ -101,7 +129,7 @@ def test_records_are_listed_newest_first_and_counted(lake: Lake) -> None:
     assert quarantine.listed(lake.spark, lake.settings, Filter("discarded")) == []
     counts = quarantine.counted(lake.spark, lake.settings, Filter(None, source="items"))
     assert [(c.source, c.reason, c.records) for c in counts] == [
-        ("items", "missing_key", 2),
+        ("items", "missing_key", 3),
         ("items", "not_json", 2),
         ("items", "bad_number", 1),
         ("items", "not_utf8", 1),
@@ -144,6 +172,7 @@ def test_an_id_that_is_not_that_of_one_record_is_refused(lake: Lake) -> None:
 
 def test_a_discard_is_recorded_with_who_and_why(lake: Lake) -> None:
     (full,) = _ids(lake, source="items", reason="bad_number")
+    before = quarantine.whole(lake.spark, lake.settings, full)
     with pytest.raises(ConfigurationError, match="say why"):
         quarantine.discard(lake.spark, lake.settings, [full], why=" ")
     outcome = quarantine.discard(lake.spark, lake.settings, [full], why=NASTY, by=NASTY)
@@ -156,6 +185,9 @@ def test_a_discard_is_recorded_with_who_and_why(lake: Lake) -> None:
     )
     whole = quarantine.whole(lake.spark, lake.settings, full)
     assert whole.entry.status == "discarded"
+    # The record itself is as it was.
+    assert dataclasses.replace(whole, entry=before.entry, decisions=[]) == before
+    assert dataclasses.replace(whole.entry, status="open") == before.entry
     said = [(d["decision"], d["decided_by"], d["why"], d["landed_as"]) for d in whole.decisions]
     user = lake.spark.sql("SELECT current_user()").collect()[0][0]
     assert said == [("discarded", NASTY, NASTY, None), ("discarded", user, "twice", None)]
@@ -163,14 +195,54 @@ def test_a_discard_is_recorded_with_who_and_why(lake: Lake) -> None:
     assert lake.rows(ITEMS)
 
 
-def test_requeued_lines_go_through_the_same_ordered_apply(lake: Lake) -> None:
+def test_the_commands_show_text_from_data_and_obey_none_of_it(
+    lake: Lake, command: Callable[..., Result]
+) -> None:
+    (entry,) = quarantine.listed(lake.spark, lake.settings, Filter("discarded", "items"))
+    filters = ("--status", "discarded", "--source", "items")
+
+    grid = command("list", *filters).output
+    cells = next(row for row in grid.splitlines() if entry.quarantine_id[:12] in row).split("│")
+    assert cells[4].strip() == NASTY_SHOWN
+    assert grid.splitlines()[-1] == "1 records: items bad_number 1"
+    assert json.loads(command("list", *filters, "--format", "json").output) == dataclasses.asdict(entry)
+    shown = command("show", entry.quarantine_id[:6]).output
+    assert f"decided_by: {NASTY_SHOWN}, why: {NASTY_SHOWN}" in shown
+    assert json.loads(shown.splitlines()[-1])["record"] == {"eventID": "e"}
+    assert "\x1b" not in grid + shown
+
+
+def test_the_commands_decide_on_all_that_the_filters_let_through(
+    lake: Lake, command: Callable[..., Result]
+) -> None:
+    full = _ids(lake, source="gone")[0]
+    done = command("discard", "--all", "--source", "gone", "--why", "made up", "--by", "me")
+    assert (done.exit_code, done.output.splitlines()[-1]) == (0, "Discarded 2 records.")
+    assert _ids(lake, source="gone") == []
+    assert quarantine.whole(lake.spark, lake.settings, full).decisions[0]["decided_by"] == "me"
+    # What is refused is said, and told to a script.
+    done = command("requeue", full, "--landing", lake.settings.landing)
+    assert done.exit_code == 1
+    assert f"{full[:12]}: it is discarded already" in done.output
+    assert done.output.endswith("Requeued 0 records.\n")
+
+
+def test_requeued_lines_go_through_the_same_ordered_apply(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = _objects(lake)
     lines = _ids(lake, source="items")
+    with monkeypatch.context() as patched:  # a crash when all has landed and nothing is decided
+        patched.setattr(quarantine, "_decide", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            _requeue(lake, Filter(source="items"))
+    assert len(_objects(lake) - before) == 5
+    assert _ids(lake, source="items") == lines
     outcome = _requeue(lake, Filter(source="items"), by="me", why="the key is called place")
     # What the writer refused is not landed as it is; here is no source table to read its item from.
     because = {r.quarantine_id: r.because for r in outcome.refused}
     assert len(because) == 1
-    assert "--table-name" in because[next(iter(because))]
+    assert all("--table-name" in text for text in because.values())
     landed = {d.quarantine_id: d.landed_as for d in outcome.decided}
     assert landed.keys() | because.keys() == set(lines)
     assert _objects(lake) - before == set(landed.values())
@@ -178,31 +250,33 @@ def test_requeued_lines_go_through_the_same_ordered_apply(lake: Lake) -> None:
     bodies = {
         gzip.decompress((Path(lake.settings.landing) / str(key)).read_bytes()) for key in landed.values()
     }
-    assert bodies == {line(record) + b"\n" for record in (LATE, NEW, "no json", NO_UTF8)}
+    assert bodies == {line(record) + b"\n" for record in (LATE, NEW, NO_KEY, "no json", NO_UTF8)}
 
-    # Once more, decided or not, nothing new lands.
+    # What has been decided on is left alone.
     refused = _requeue(lake, list(landed)).refused
     assert {r.quarantine_id for r in refused} == set(landed)
-    again = _requeue(lake, list(landed), again=True)
-    assert {d.quarantine_id: d.landed_as for d in again.decided} == landed
-    assert _objects(lake) - before == set(landed.values())
 
     books = lake.ingest_well(LOOSER)["items"].batches
-    assert (books.files, books.records, books.upserts, books.stale, books.quarantined) == (4, 4, 1, 1, 2)
-    notes = {row.number: row.note for row in lake.rows(ITEMS).values()}
-    assert {r.number: r.note for r in lake.state(ITEMS).collect()} == {"1": "there", "2": "newest"}, notes
+    assert (books.files, books.records, books.upserts, books.stale, books.quarantined) == (5, 5, 1, 1, 3)
+    assert {r.number: r.note for r in lake.state(ITEMS).collect()} == {"1": "there", "2": "newest"}
 
     # What is still bad is open again under a new id; what was requeued stays so.
     reopened = set(_ids(lake, source="items")) - because.keys()
-    assert len(reopened) == 2
+    assert len(reopened) == 3
     assert not reopened & set(landed)
     assert set(_ids(lake, "requeued")) == set(landed)
     kept = [quarantine.whole(lake.spark, lake.settings, id_) for id_ in reopened]
-    assert {(w.entry.reason, w.raw) for w in kept} == {("not_json", b"no json"), ("not_utf8", NO_UTF8)}
+    assert {(w.entry.reason, w.raw) for w in kept} == {
+        ("missing_key", line(NO_KEY)),
+        ("not_json", b"no json"),
+        ("not_utf8", NO_UTF8),
+    }
 
+    # Read from the beginning again: what was decided on does not open, and nothing comes twice.
     found = _records(lake)
-    lake.forget_last_batch(ITEMS)
-    lake.ingest_well(LOOSER)
+    shutil.rmtree(lake.settings.checkpoints)
+    books = lake.ingest_well(LOOSER)["items"].batches
+    assert (books.files, books.upserts, books.quarantined) == (6, 0, 6)
     assert _records(lake) == found
 
 
@@ -219,7 +293,7 @@ def test_documents_and_unknown_sources_are_refused_with_the_next_step(lake: Lake
 
 
 def test_bytes_that_were_not_kept_are_not_landed(lake: Lake) -> None:
-    """As a table would that mends what is no UTF-8; a replacement character of the line's own is none."""
+    """As in a table that mends what is no UTF-8."""
     (entry,) = (
         e
         for e in quarantine.listed(lake.spark, lake.settings, Filter(None, reason="not_utf8"))
@@ -232,10 +306,54 @@ def test_bytes_that_were_not_kept_are_not_landed(lake: Lake) -> None:
     rows.write.format("delta").mode("append").saveAsTable(target)
     (refused,) = _requeue(lake, ["0" * 64]).refused
     assert "not kept byte for byte" in refused.because
-    (text,) = (line(change(1, note="\ufffd")),)
-    lake.land("items", text)
-    lake.ingest_well(ITEMS)
-    (found,) = (
-        i for i in _ids(lake, source="items") if quarantine.whole(lake.spark, lake.settings, i).raw == text
-    )
-    assert len(_requeue(lake, [found]).decided) == 1
+
+
+def test_a_fresh_read_finds_items_by_keys_of_every_type(tmp_path: Path) -> None:
+    """A landed line has its key as plain JSON: numbers with all their digits, binary as base64 text."""
+    site, digits = b"\xff\x00", "12345678901234567890123456789012345678"
+    text = base64.b64encode(site).decode()
+    with LocalAws() as aws:
+        dynamodb = aws.client("dynamodb")
+        dynamodb.create_table(
+            TableName="prod-items",
+            KeySchema=[
+                {"AttributeName": "site", "KeyType": "HASH"},
+                {"AttributeName": "number", "KeyType": "RANGE"},
+            ],
+            AttributeDefinitions=[
+                {"AttributeName": "site", "AttributeType": "B"},
+                {"AttributeName": "number", "AttributeType": "N"},
+            ],
+            BillingMode="PAY_PER_REQUEST",
+            StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
+        )
+        near = f"{digits[:-1]}9"  # the same number in 28 digits
+        for number, note in ((digits, "now"), (near, "near")):
+            item = {"site": {"B": site}, "number": {"N": number}, "note": {"S": note}}
+            dynamodb.put_item(TableName="prod-items", Item=item)
+        label = dynamodb.describe_table(TableName="prod-items")["Table"]["LatestStreamLabel"]
+        there = {"site": text, "number": Number(digits)}
+        changes = [
+            Lost("a", sequence(1, label), attributes=there),
+            Lost("b", sequence(2, label), attributes=there),
+            Lost("c", sequence(3, label), keys={"site": {"B": text}, "number": {"N": digits}}),
+            Lost("d", sequence(4, label), attributes={"site": text, "number": Number("8")}),
+            Lost("n", sequence(4, label), attributes={"site": text, "number": Number(near)}),
+            Lost("e", sequence(5, label), attributes={"site": "no base64", "number": Number("8")}),
+            Lost("f", sequence(6, label), keys={"site": {"S": text}, "number": {"N": digits}}),
+        ]
+        reader = Reader(dynamodb, ITEMS, "prod-items", "trim-horizon")
+        outcome = fresh_read({"items": reader}.__getitem__, FolderObjects(tmp_path))("items", changes)
+    assert [r.quarantine_id for r in outcome.refused] == ["e", "f"]
+    (landed_as,) = {d.landed_as for d in outcome.decided}
+    landed = gzip.decompress((tmp_path / str(landed_as)).read_bytes()).decode().splitlines()
+    records = [json.loads(record, parse_int=str) for record in landed]
+    assert [(r["site"], r["number"], r["is_deleted"], r.get("note")) for r in records] == [
+        (text, digits, False, "now"),
+        (text, digits, False, "now"),
+        (text, digits, False, "now"),
+        (text, "8", True, None),
+        (text, near, False, "near"),
+    ]
+    # Records of one key are each above their own change.
+    assert [r["_sequence"].partition("+")[0] for r in records] == [c.sequence for c in changes[:5]]

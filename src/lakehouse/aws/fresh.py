@@ -7,7 +7,6 @@ change, and above whatever streams before the one that is enabled have told of t
 from __future__ import annotations
 
 import base64
-import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -117,20 +116,18 @@ def typed_key(key: Mapping[str, Any], types: Mapping[str, str]) -> dict[str, dic
     return keys
 
 
-def _name(values: Mapping[str, Any]) -> str:
-    """A key as one text; a number may be written in several ways."""
-    same = {
-        n: {k: str(Decimal(v).normalize()) if k == "N" else v for k, v in t.items()}
-        for n, t in values.items()
-    }
-    return json.dumps(same, default=bytes.hex, sort_keys=True)
+def _name(key: Item) -> frozenset[tuple[str, Any]]:
+    """A key by its values; a number may be written in several ways."""
+    return frozenset((n, Decimal(v) if kind == "N" else v) for n, t in key.items() for kind, v in t.items())
 
 
-def _items(dynamodb: DynamoDBClient, table_name: str, keys: Iterable[Any]) -> dict[str, Item]:
-    """The items that there are, by their keys' names; read consistently."""
+def _items(
+    dynamodb: DynamoDBClient, table_name: str, keys: Iterable[Any]
+) -> dict[frozenset[tuple[str, Any]], Item]:
+    """The items that there are, by their keys; read consistently."""
     from botocore.exceptions import BotoCoreError, ClientError
 
-    found: dict[str, Item] = {}
+    found: dict[frozenset[tuple[str, Any]], Item] = {}
     wanted = list({_name(key): key for key in keys}.values())  # DynamoDB refuses one that is there twice
     for start in range(0, len(wanted), _KEYS_A_READ):
         request: Any = {table_name: {"Keys": wanted[start : start + _KEYS_A_READ], "ConsistentRead": True}}
