@@ -23,8 +23,11 @@ demo: ## The whole chain on this machine
 check-extra: ## The wheel builds, installs alone and starts
 	uv run pytest -q -m extra
 
-prove: ## The proofs at full size
-	uv run pytest -q -m "prove or not prove" tests/spark tests/integration/test_backfill_rounds.py
+prove: ## The proofs at full size; what they measure goes into docs/proof.md
+	rm -f .proof.jsonl
+	LAKEHOUSE_PROOF=$(CURDIR)/.proof.jsonl uv run pytest -q -n0 -m prove
+	LAKEHOUSE_PROOF=$(CURDIR)/.proof.jsonl uv run python tests/proof/mutations.py
+	uv run python tests/proof/report.py .proof.jsonl
 
 bench: ## The benchmarks behind docs/performance.md
 	uv run python benchmarks/ingest.py

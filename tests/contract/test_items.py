@@ -178,5 +178,5 @@ def test_snapshots_sort_below_their_stream_and_above_what_was_before() -> None:
         Snapshot(LABEL, 4_000_000_000_000, 1).sequence,
         f"{LABEL}/{'0' * 40}",
     ]
-    assert [s.encode() for s in in_order] == sorted(s.encode() for s in in_order)
+    assert [s.encode() for s in in_order] == sorted({s.encode() for s in in_order})
     assert all(re.search(events.SEQUENCE_PATTERN, s) for s in in_order)

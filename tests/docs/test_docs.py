@@ -246,15 +246,25 @@ def _job(path: str) -> ModuleType:
 def test_every_job_in_the_docs_takes_its_arguments(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     module = _job(command.words[1])
     called: list[Any] = []
-    (effect,) = (name for name in ("ingest", "set_up", "maintain") if hasattr(module, name))
-    monkeypatch.setattr(module, effect, lambda *given, **_: called.append(given) or [])
-    monkeypatch.setattr(module, "SparkSession", _AnySession())
+    (effect,) = (
+        name for name in ("ingest", "set_up", "maintain", "rebuild", "reconcile") if hasattr(module, name)
+    )
+    monkeypatch.setattr(module, effect, lambda *given, **_: called.append(given) or _NoResults())
+    for name in ("SparkSession", "aws_client", "lambda_mappings", "open_objects"):
+        if hasattr(module, name):
+            monkeypatch.setattr(module, name, _AnySession())
     assert module.main(list(command.words[2:])) == 0
     assert len(called) == 1
 
 
+class _NoResults(list[Any]):
+    """What a job's effect returns here: nothing, and nothing to complain of."""
+
+    verdict = "agree"
+
+
 class _AnySession:
-    """Stands in for SparkSession: every attribute and every call gives itself."""
+    """Stands in for SparkSession and the clients: every attribute and every call gives itself."""
 
     def __getattr__(self, name: str) -> _AnySession:
         return self
@@ -275,9 +285,9 @@ def test_the_arguments_of_the_jobs_are_described(monkeypatch: pytest.MonkeyPatch
         raise SystemExit
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", look)
-    for path in ("jobs/setup.py", "jobs/ingest.py", "jobs/maintain.py"):
+    for path in ("setup", "ingest", "maintain", "rebuild", "reconcile"):
         with pytest.raises(SystemExit):
-            _job(path).main([])
+            _job(f"jobs/{path}.py").main([])
     assert described == taken
 
 

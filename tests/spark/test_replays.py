@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
-from tests.spark.support import ITEMS, Lake, assert_rows, assert_same, change
+from tests.spark.support import ITEMS, Lake, assert_rows, change
 
 from lakehouse.errors import StreamError
 from lakehouse.ingest import Batches, ingest
@@ -149,30 +149,6 @@ def _oracle(changes: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
         (*key, made["_sequence"], made["is_deleted"], made.get("note"), made.get("amount"))
         for key, made in latest.items()
     ]
-
-
-def test_neither_order_nor_cut_nor_repetition_of_the_changes_matters(
-    spark: SparkSession, tmp_path: Path
-) -> None:
-    changes = _histories(seed=20260108)
-    tables = tuple(dataclasses.replace(ITEMS, name=f"items_{n}", source=f"items_{n}") for n in (1, 2, 3))
-    lake = Lake(spark, tmp_path, tables, max_files=2)
-    # As they came, in one object; upside down, in two; at random, in five, some of it twice.
-    cuts = {tables[0]: (changes, 1), tables[1]: (changes[::-1], 2)}
-    shuffled = changes + random.Random(1).sample(changes, len(changes) // 5)
-    random.Random(2).shuffle(shuffled)
-    cuts[tables[2]] = (shuffled, 5)
-    for table, (ordered, files) in cuts.items():
-        size = -(-len(ordered) // files)
-        for start in range(0, len(ordered), size):
-            lake.land(table.source, *ordered[start : start + size])
-    lake.ingest_well()
-    assert [row.batch_id for row in lake.books()] == [0, 0, 0, 1, 2]
-    columns = ("site", "number", "_sequence", "is_deleted", "note", "amount")
-    schema = "site string, number string, _sequence string, is_deleted boolean, note string, amount bigint"
-    assert_rows(lake.state(tables[0]).select(*columns), _oracle(changes), schema)
-    assert_same(lake.content(tables[1]), lake.content(tables[0]))
-    assert_same(lake.content(tables[2]), lake.content(tables[0]))
 
 
 def test_two_jobs_on_one_table_at_once_make_the_rows_that_one_would(

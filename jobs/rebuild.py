@@ -1,0 +1,39 @@
+"""Job: make state tables anew from landing, each put into its place in one commit. Stop their streams first.
+
+    python jobs/rebuild.py --catalog main --landing /Volumes/main/ops/landing \\
+        --checkpoints /Volumes/main/ops/checkpoints --tables calls
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from pyspark.sql import SparkSession
+
+from lakehouse.job import add_settings, settings_from, tables_from
+from lakehouse.rebuild import rebuild
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, rebuild one table after the other, report."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_settings(parser)
+    parser.add_argument(
+        "--complete", action="store_true", help="landing has everything since the beginning: take my word"
+    )
+    parser.add_argument("--wait", type=float, default=0.0, help="seconds to wait for a stream to stop")
+    args = parser.parse_args(argv)
+    if not args.tables:
+        parser.error("--tables: say which tables to rebuild")
+    spark = SparkSession.builder.getOrCreate()
+    spark.conf.set("spark.sql.session.timeZone", "UTC")
+    for table in tables_from(args):
+        print(rebuild(spark, settings_from(args), table, complete=args.complete, wait=args.wait), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
