@@ -21,9 +21,9 @@ from botocore.stub import Stubber
 from tests.local.export_support import THINGS
 from tests.local.support import StreamedTable
 
+from lakehouse.aws.client import aws_client
 from lakehouse.aws.objects import FolderObjects
 from lakehouse.aws.snapshot import TRIM_HORIZON, Begun, Snapshot, begin, claim, lambda_mappings, to_ms
-from lakehouse.aws.client import aws_client
 from lakehouse.errors import ConfigurationError, PlatformError, SnapshotRefusedError, SourceError
 from lakehouse.table import Column
 from lakehouse.tables import table as declared
@@ -166,7 +166,7 @@ def test_another_key_is_refused(dynamo: Dynamo) -> None:
 
 
 def test_a_snapshot_of_the_future_is_refused(dynamo: Dynamo) -> None:
-    with pytest.raises(SnapshotRefusedError, match="DynamoDB's clock says 2026-01-08T12:00:00.000Z"):
+    with pytest.raises(SnapshotRefusedError, match="DynamoDB's clock says 2026-01-08T12:00"):
         begin(dynamo.answers(), THINGS, "things", taken_ms=_ms(NOW + DAY), consumer_from=TRIM_HORIZON)
 
 
