@@ -197,6 +197,7 @@ class Round:
         return {(i["site"]["S"], i["number"]["S"]): int(i["amount"]["N"]) for i in items}
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("rounds", [3, pytest.param(24, marks=pytest.mark.prove)])
 def test_the_state_table_is_the_source_whatever_is_written_during_its_backfill(
     aws: LocalAws,

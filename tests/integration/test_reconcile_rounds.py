@@ -65,6 +65,7 @@ def repeating(stop: threading.Event, works: list[Callable[[], Any]]) -> Iterator
         thread.join()
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=pytest.mark.prove)])
 def test_every_drift_is_found_and_no_false_alarm_raised_while_the_stream_runs(
     aws: LocalAws, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rounds: int

@@ -20,7 +20,7 @@ TITLES = {
     "backfill": "Backfills of a table that is written",
     "reconcile": "Reconcile beside a running stream",
     "concurrency": "Writers at once",
-    "crash": "Killed and restarted",
+    "crashes": "Killed and restarted",
     "mutation": "Guards that were broken on purpose",
 }
 
