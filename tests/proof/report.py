@@ -44,7 +44,10 @@ def table(rows: list[dict[str, Any]]) -> str:
     """Rows as a table of the page; a column is there if any row has it."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     lines = [f"| {' | '.join(name.replace('_', ' ') for name in names)} |", "|" + "---|" * len(names)]
-    lines += [f"| {' | '.join(cell(row.get(name)) for name in names)} |" for row in rows]
+    for row in rows:
+        # A seed is there to be copied.
+        cells = (str(row.get(n, "")) if n == "seed" else cell(row.get(n)) for n in names)
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
