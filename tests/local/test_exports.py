@@ -7,6 +7,7 @@ import gzip
 import json
 import re
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ class Place:
         self.name, self.dynamodb = table.name, table.client
         self.label = table.stream_arn.rpartition("/")[2]
         self.taken_ms = to_ms(f"{self.label}Z") + MOMENT
+        while time.time() * 1000 < self.taken_ms:  # no export is of a time to come
+            time.sleep(0.001)
         self.root, self.landing = folder / "exports", folder / "landing"
         self.landing.mkdir()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import time
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,7 @@ import pytest
 from pyspark.sql import SparkSession
 from tests.spark.support import ITEMS, Lake, change
 
-from lakehouse import batch, floors
+from lakehouse import batch, floors, ingest
 from lakehouse.batch import BELOW_FLOOR
 from lakehouse.errors import StreamError
 from lakehouse.maintain import Maintained, maintain
@@ -242,15 +242,22 @@ def test_a_key_that_is_there_twice_is_told(one: One) -> None:
 def test_a_batch_that_works_too_long_by_its_floor_is_given_up(
     one: One, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    noticed, given_up = threading.Event(), batch.given_up
+
     def slow(*_: Any) -> None:
-        time.sleep(4)
+        assert noticed.wait(60)
+
+    def notice(stream: str) -> StreamError:
+        noticed.set()
+        return given_up(stream)
 
     one.lake.land(one.table.source, _change("late", 1, OLD, "it"))
     for seconds, during in ((1.0, True), (-1.0, False)):
         with monkeypatch.context() as patched:
             patched.setattr(floors, "GIVE_UP_SECONDS", seconds)
             if during:
-                patched.setattr("lakehouse.ingest.process_batch", slow)
+                patched.setattr(ingest, "process_batch", slow)
+                patched.setattr(ingest, "given_up", notice)
             error = one.lake.ingest(one.table)[one.table.name].error
         assert isinstance(error, StreamError)
         assert "given up" in str(error)
