@@ -43,8 +43,8 @@ Key = Mapping[str, str]
 class Source(Protocol):
     """What a state table is compared with."""
 
-    def everything(self, folder: Path) -> None:
-        """Write every item as a snapshot record, as a landed object is, below a folder."""
+    def everything(self, folder: Path) -> int:
+        """Write every item below a folder, as a snapshot record in landed form; how many there are."""
 
     def some(self, folder: Path, keys: Sequence[Key]) -> None:
         """Write what the items of these keys are now, a tombstone for one that is gone."""
@@ -100,10 +100,9 @@ def reconcile(
     started = datetime.now(UTC)
     with _scratch(settings, table) as scratch:
         on_progress("reading the source")
-        source.everything(scratch / "1")
+        items = source.everything(scratch / "1")
         on_progress("comparing")
         pending = _kept(_differences(spark, settings, table, scratch / "1"), scratch / "differences-1")
-        items = _records(spark, table, scratch / "1").count()
         live = spark.table(settings.table("silver", table.name)).where("NOT is_deleted").count()
         confirmed: list[DataFrame] = []
         for look in range(2, LOOKS + 1):

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
+from tests.local.support import ITEM_KEYS, create_table
 from tests.spark.histories import note_figures
 from tests.spark.support import ITEMS, Lake
 
@@ -75,18 +76,7 @@ class Round:
         self.name = f"round-{self.number}"
         self.version = 0
         self.client = self.aws.client("dynamodb")
-        self.client.create_table(
-            TableName=self.name,
-            KeySchema=[
-                {"AttributeName": "site", "KeyType": "HASH"},
-                {"AttributeName": "number", "KeyType": "RANGE"},
-            ],
-            AttributeDefinitions=[
-                {"AttributeName": "site", "AttributeType": "S"},
-                {"AttributeName": "number", "AttributeType": "S"},
-            ],
-            BillingMode="PAY_PER_REQUEST",
-        )
+        create_table(self.client, self.name, ITEM_KEYS, stream=False)
 
     def key(self) -> dict[str, Any]:
         n = self.random.randrange(KEYS)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.local.support import create_table
 
 from lakehouse.local.aws import LocalAws
 
@@ -164,13 +165,7 @@ def test_ingest_backfill_and_landing_check_work_on_an_s3_server(tmp_path: Path) 
         assert aside.returncode == 0, aside.stderr
         s3.get_object(Bucket="landing", Key=f"pre/fix/_set_aside/calls/{HOUR}/torn.ndjson.gz")
 
-        aws.client("dynamodb").create_table(
-            TableName="prod-calls",
-            KeySchema=[{"AttributeName": "callId", "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": "callId", "AttributeType": "S"}],
-            BillingMode="PAY_PER_REQUEST",
-            StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
-        )
+        create_table(aws.client("dynamodb"), "prod-calls", {"callId": "S"})
         for name in ("c1", "c2"):
             aws.client("dynamodb").put_item(TableName="prod-calls", Item={"callId": {"S": name}})
         arguments = ("backfill", "calls", "--table-name", "prod-calls", "--landing", "s3://landing/pre/fix")

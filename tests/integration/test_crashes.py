@@ -33,6 +33,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from tests.integration import crash_process
 from tests.integration.crash_process import THINGS, Point, requeue_all, scan, small_pages
+from tests.local.support import ITEM_KEYS, create_table
 from tests.spark.histories import COLUMNS, Record, history, key_of, landed, latest, note_figures, row
 from tests.spark.support import change, line
 
@@ -232,14 +233,7 @@ def aws() -> Iterator[LocalAws]:
 def dynamodb_table(aws: LocalAws, name: str, items: Mapping[tuple[str, str], str]) -> None:
     """A DynamoDB table with a stream; items are keys and their note."""
     client = aws.client("dynamodb")
-    parts = (("site", "HASH"), ("number", "RANGE"))
-    client.create_table(
-        TableName=name,
-        KeySchema=[{"AttributeName": part, "KeyType": kind} for part, kind in parts],  # type: ignore[typeddict-item]
-        AttributeDefinitions=[{"AttributeName": part, "AttributeType": "S"} for part, _ in parts],
-        BillingMode="PAY_PER_REQUEST",
-        StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
-    )
+    create_table(client, name, ITEM_KEYS)
     for (site, number), note in items.items():
         item = {"site": {"S": site}, "number": {"S": number}, "note": {"S": note}}
         client.put_item(TableName=name, Item=item)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,34 @@ class StreamedTable:
     def put(self, *names: str) -> None:
         for name in names:
             self.client.put_item(TableName=self.name, Item={"id": {"S": name}})
+
+
+def create_table(client: Any, name: str, keys: Mapping[str, str], *, stream: bool = True) -> str:
+    """Create a DynamoDB table and, unless told otherwise, its stream.
+
+    Args:
+        keys: type of each key attribute by its name, the partition key first.
+
+    Returns:
+        The stream's label; empty without a stream.
+    """
+    enabled = {"StreamSpecification": {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}}
+    made = client.create_table(
+        TableName=name,
+        KeySchema=[
+            {"AttributeName": key, "KeyType": kind}
+            for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)
+        ],
+        AttributeDefinitions=[{"AttributeName": key, "AttributeType": kind} for key, kind in keys.items()],
+        BillingMode="PAY_PER_REQUEST",
+        **(enabled if stream else {}),
+    )
+    label: str = made["TableDescription"].get("LatestStreamLabel", "")
+    return label
+
+
+ITEM_KEYS = {"site": "S", "number": "S"}
+"""The key of `tests.spark.support.ITEMS`."""
 
 
 def assert_listens_on_loopback_alone(process: int) -> None:

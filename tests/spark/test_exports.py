@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 from tests.local.export_support import THINGS, full_line, incremental_line, iso, write_export
+from tests.local.support import create_table
 from tests.spark.support import EARLIER_LABEL, Lake, change, sequence
 
 from lakehouse.aws.export import backfill_export
@@ -43,13 +44,7 @@ def dynamodb() -> Any:
 
 def test_the_order_of_ingests_does_not_matter(spark: SparkSession, tmp_path: Path, dynamodb: Any) -> None:
     name = f"things-{uuid.uuid4().hex}"
-    label = dynamodb.create_table(
-        TableName=name,
-        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-        BillingMode="PAY_PER_REQUEST",
-        StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
-    )["TableDescription"]["LatestStreamLabel"]
+    label = create_table(dynamodb, name, {"id": "S"})
     taken_ms = to_ms(f"{label}Z") + 2 * MOMENT
     lake = Lake(spark, tmp_path, (THINGS,))
     places = {

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
+from tests.local.support import create_table
 from tests.spark.support import ITEMS, Lake, change, line, sequence
 
 from lakehouse import quarantine
@@ -314,24 +315,11 @@ def test_a_fresh_read_finds_items_by_keys_of_every_type(tmp_path: Path) -> None:
     text = base64.b64encode(site).decode()
     with LocalAws() as aws:
         dynamodb = aws.client("dynamodb")
-        dynamodb.create_table(
-            TableName="prod-items",
-            KeySchema=[
-                {"AttributeName": "site", "KeyType": "HASH"},
-                {"AttributeName": "number", "KeyType": "RANGE"},
-            ],
-            AttributeDefinitions=[
-                {"AttributeName": "site", "AttributeType": "B"},
-                {"AttributeName": "number", "AttributeType": "N"},
-            ],
-            BillingMode="PAY_PER_REQUEST",
-            StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
-        )
+        label = create_table(dynamodb, "prod-items", {"site": "B", "number": "N"})
         near = f"{digits[:-1]}9"  # the same number in 28 digits
         for number, note in ((digits, "now"), (near, "near")):
             item = {"site": {"B": site}, "number": {"N": number}, "note": {"S": note}}
             dynamodb.put_item(TableName="prod-items", Item=item)
-        label = dynamodb.describe_table(TableName="prod-items")["Table"]["LatestStreamLabel"]
         there = {"site": text, "number": Number(digits)}
         changes = [
             Lost("a", sequence(1, label), attributes=there),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
+from tests.local.support import ITEM_KEYS, create_table
 from tests.spark.support import ITEMS, Lake, change, sequence
 
 from lakehouse.aws.fresh import Reader
@@ -28,20 +29,7 @@ class Place:
 
     def __init__(self, aws: LocalAws, spark: SparkSession, folder: Path) -> None:
         self.dynamodb = aws.client("dynamodb")
-        self.dynamodb.create_table(
-            TableName=NAME,
-            KeySchema=[
-                {"AttributeName": "site", "KeyType": "HASH"},
-                {"AttributeName": "number", "KeyType": "RANGE"},
-            ],
-            AttributeDefinitions=[
-                {"AttributeName": "site", "AttributeType": "S"},
-                {"AttributeName": "number", "AttributeType": "S"},
-            ],
-            BillingMode="PAY_PER_REQUEST",
-            StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
-        )
-        self.label = self.dynamodb.describe_table(TableName=NAME)["Table"]["LatestStreamLabel"]
+        self.label = create_table(self.dynamodb, NAME, ITEM_KEYS)
         self.lake = Lake(spark, folder, (ITEMS,))
         self.landing = FolderObjects(Path(self.lake.settings.landing))
         Path(self.lake.settings.landing).mkdir()

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from pyspark.sql import Row, SparkSession
+from tests.local.support import ITEM_KEYS, create_table
 from tests.spark.support import ITEMS, Lake, change, sequence
 
 from lakehouse import floors, quarantine
@@ -34,19 +35,7 @@ def key(number: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def aws() -> Iterator[LocalAws]:
     with LocalAws() as server:
-        server.client("dynamodb").create_table(
-            TableName=NAME,
-            KeySchema=[
-                {"AttributeName": "site", "KeyType": "HASH"},
-                {"AttributeName": "number", "KeyType": "RANGE"},
-            ],
-            AttributeDefinitions=[
-                {"AttributeName": "site", "AttributeType": "S"},
-                {"AttributeName": "number", "AttributeType": "S"},
-            ],
-            BillingMode="PAY_PER_REQUEST",
-            StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
-        )
+        create_table(server.client("dynamodb"), NAME, ITEM_KEYS)
         for number in ("old stream", "this stream", "raw"):
             server.client("dynamodb").put_item(TableName=NAME, Item={**key(number), "note": {"S": "now"}})
         yield server

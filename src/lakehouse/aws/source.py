@@ -30,11 +30,11 @@ class DynamoSource:
     max_rcu: float | None = None
     on_progress: Callable[[int, int], None] = lambda _done, _total: None
 
-    def everything(self, folder: Path) -> None:
-        """Write every item as a snapshot record below a folder."""
+    def everything(self, folder: Path) -> int:
+        """Write every item as a snapshot record below a folder; how many there are."""
         reader = self.reader
         if self.export is None:
-            backfill_scan(
+            return backfill_scan(
                 reader.dynamodb,
                 _objects(folder),
                 reader.table,
@@ -44,18 +44,17 @@ class DynamoSource:
                 consumer_from=reader.consumer_from,
                 mappings=reader.mappings,
                 on_progress=self.on_progress,
-            )
-        else:
-            backfill_export(
-                reader.dynamodb,
-                self.export,
-                _objects(folder),
-                reader.table,
-                reader.table_name,
-                consumer_from=reader.consumer_from,
-                mappings=reader.mappings,
-                on_progress=self.on_progress,
-            )
+            ).items
+        return backfill_export(
+            reader.dynamodb,
+            self.export,
+            _objects(folder),
+            reader.table,
+            reader.table_name,
+            consumer_from=reader.consumer_from,
+            mappings=reader.mappings,
+            on_progress=self.on_progress,
+        ).items
 
     def some(self, folder: Path, keys: Sequence[Key]) -> None:
         """Write what the items of these keys are now below a folder."""

@@ -75,7 +75,7 @@ def local_session(
     environment decides: AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, AWS_REGION, and the default chain of
     credentials (keys, profile, container, instance).
     memory: the heap of the one Java process, as Java writes it.
-    quick: for tests and small data: one shuffle partition, no adaptive execution, no code generation.
+    quick: for tests and small data: one shuffle partition, no adaptive execution, no whole-stage code.
     False leaves those to Spark, with as many shuffle partitions as cores.
 
     The session has time zone UTC and ANSI SQL. Environment variables that steer another Spark (SPARK_*,

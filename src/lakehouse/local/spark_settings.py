@@ -42,7 +42,7 @@ def launch_settings(jars: list[Path], memory: str, quick: bool, temporary: Path)
     """What Java must know when it starts. It stands in the process list: nothing secret here."""
     options = ["-Duser.timezone=UTC", f'"-Djava.io.tmpdir={temporary}"']
     if quick:
-        options += ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:ReservedCodeCacheSize=256m"]
+        options += ["-XX:+UseSerialGC", "-XX:ReservedCodeCacheSize=256m"]
     return {
         "spark.driver.memory": memory,
         "spark.driver.extraJavaOptions": " ".join(options),
@@ -74,6 +74,7 @@ def session_settings(warehouse: Path, quick: bool, temporary: Path) -> dict[str,
             "spark.default.parallelism": "1",
             "spark.sql.adaptive.enabled": "false",
             "spark.sql.codegen.wholeStage": "false",
+            "spark.sql.codegen.cache.maxEntries": "2000",
             "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
         }
     return settings
