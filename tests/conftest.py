@@ -14,4 +14,4 @@ if TYPE_CHECKING:
 def spark(tmp_path_factory: pytest.TempPathFactory) -> SparkSession:
     from lakehouse.local.session import local_session
 
-    return local_session(tmp_path_factory.mktemp("spark"), quick=True, memory="4g")
+    return local_session(tmp_path_factory.mktemp("spark"), lasting=True, memory="4g")

@@ -194,9 +194,9 @@ def test_work_of_size_leaves_sparks_own_choices_alone(tmp_path: Path) -> None:
         "spark.sql.codegen.wholeStage",
         "spark.default.parallelism",
     } & set(full)
-    assert (
-        "TieredStopAtLevel" not in launch_settings([], "1g", False, tmp_path)["spark.driver.extraJavaOptions"]
-    )
+    for quick_one, lasting, held_back in ((True, False, True), (True, True, False), (False, False, False)):
+        options = launch_settings([], "1g", quick_one, tmp_path, lasting=lasting)
+        assert ("TieredStopAtLevel" in options["spark.driver.extraJavaOptions"]) is held_back
     for settings in (quick, full):
         assert settings["spark.driver.bindAddress"] == settings["spark.driver.host"] == "127.0.0.1"
 

@@ -64,7 +64,7 @@ def ingest(
     stop = threading.Event()
     with _stopping(stop), _ingest_progress() as (show, line):
         show("starting Spark", 0)
-        spark = open_warehouse(settings, TABLES)
+        spark = open_warehouse(settings, TABLES, lasting=trigger.every is not None)
         results = engine.ingest(
             spark, settings, chosen, trigger, wait=wait, on_end=line, on_progress=show, stop=stop
         )

@@ -67,6 +67,7 @@ def local_session(
     s3a: bool = False,
     memory: str = "2g",
     quick: bool = True,
+    lasting: bool = False,
     app_name: str = "lakehouse",
 ) -> SparkSession:
     """Start this process's Spark session, or return it if it already runs on the same warehouse.
@@ -77,6 +78,7 @@ def local_session(
     memory: the heap of the one Java process, as Java writes it.
     quick: for tests and small data: one shuffle partition, no adaptive execution, no whole-stage code.
     False leaves those to Spark, with as many shuffle partitions as cores.
+    lasting: the process will be at work for minutes, so that Java may take its time to compile well.
 
     The session has time zone UTC and ANSI SQL. Environment variables that steer another Spark (SPARK_*,
     PYSPARK_*, HADOOP_CONF_DIR) are removed from this process, or overridden; NO_PROXY gets this machine.
@@ -95,7 +97,7 @@ def local_session(
             _check_same(_running, warehouse, s3, s3a)
             return _running.session
         stop_local_session()
-        _running = _start(warehouse, s3, s3a, memory, quick, app_name)
+        _running = _start(warehouse, s3, s3a, memory, quick, lasting, app_name)
         return _running.session
 
 
@@ -116,7 +118,13 @@ atexit.register(stop_local_session)
 
 
 def _start(
-    warehouse: Path, s3: S3Endpoint | None, s3a: bool, memory: str, quick: bool, app_name: str
+    warehouse: Path,
+    s3: S3Endpoint | None,
+    s3a: bool,
+    memory: str,
+    quick: bool,
+    lasting: bool,
+    app_name: str,
 ) -> _Running:
     find_java()
     try:
@@ -140,7 +148,7 @@ def _start(
     try:
         _set_environment(temporary)
         launch = SparkConf(loadDefaults=False).setAll(
-            list(launch_settings(jars, memory, quick, temporary).items())
+            list(launch_settings(jars, memory, quick, temporary, lasting=lasting).items())
         )
         with log.open("ab") as stderr:
             start = stderr.tell()

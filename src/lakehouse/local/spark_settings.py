@@ -38,11 +38,15 @@ class S3Endpoint:
         return f"S3Endpoint(url={self.url!r}, region={self.region!r})"
 
 
-def launch_settings(jars: list[Path], memory: str, quick: bool, temporary: Path) -> dict[str, str]:
+def launch_settings(
+    jars: list[Path], memory: str, quick: bool, temporary: Path, *, lasting: bool = False
+) -> dict[str, str]:
     """What Java must know when it starts. It stands in the process list: nothing secret here."""
     options = ["-Duser.timezone=UTC", f'"-Djava.io.tmpdir={temporary}"']
     if quick:
         options += ["-XX:+UseSerialGC", "-XX:ReservedCodeCacheSize=256m"]
+        # Java's second compiler takes a minute to pay: a command is through by then.
+        options += [] if lasting else ["-XX:TieredStopAtLevel=1"]
     return {
         "spark.driver.memory": memory,
         "spark.driver.extraJavaOptions": " ".join(options),

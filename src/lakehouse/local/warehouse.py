@@ -46,9 +46,12 @@ def local_settings(
 
 
 def open_warehouse(
-    settings: Settings, tables: tuple[Table, ...], *, s3: S3Endpoint | None = None, quick: bool = True
+    settings: Settings, tables: tuple[Table, ...], *, s3: S3Endpoint | None = None, lasting: bool = False
 ) -> SparkSession:
     """Start Spark on a warehouse: create what is missing, and know the tables that are there.
+
+    Args:
+        lasting: the process will be at work for minutes.
 
     Raises:
         PlatformError: Java or the jars are missing.
@@ -58,7 +61,7 @@ def open_warehouse(
     assert settings.warehouse is not None
     remote = [settings.landing, *settings.documents.values()]
     spark = local_session(
-        Path(settings.warehouse), s3=s3, s3a=any(at.startswith("s3a:") for at in remote), quick=quick
+        Path(settings.warehouse), s3=s3, s3a=any(at.startswith("s3a:") for at in remote), lasting=lasting
     )
     with exclusive(settings.warehouse):
         attach(spark, settings)
