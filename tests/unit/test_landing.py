@@ -11,7 +11,7 @@ import pytest
 from lakehouse.errors import ConfigurationError
 from lakehouse.landing import check, set_aside
 
-LINES = gzip.compress(b'{"a":1}\n{"a":2}\n' * 50_000)
+LINES = gzip.compress(b'{"a":1}\n{"a":2}\n' * 50_000, mtime=0)
 
 
 def _put(landing: Path, place: str, body: bytes) -> str:
@@ -30,7 +30,7 @@ def _kinds(landing: Path) -> dict[str, str]:
     [
         ("calls/dt=2025-10-08/HH=14/x.ndjson.gz", LINES, None),
         ("calls/dt=2025-10-08/HH=14/x.ndjson.gz", LINES + LINES, None),
-        ("calls/dt=2025-10-08/HH=14/x.ndjson.gz", gzip.compress(b"no line break"), None),
+        ("calls/dt=2025-10-08/HH=14/x.ndjson.gz", gzip.compress(b"no line break", mtime=0), None),
         ("_quarantine/anything/dt=2025-10-08/HH=14/x.ndjson.gz", LINES, None),
         ("calls/dt=2025-10-08/HH=14/x.ndjson.gz", LINES[:-1], "torn"),
         ("calls/dt=2025-10-08/HH=14/x.ndjson.gz", LINES[:9], "torn"),
@@ -39,7 +39,7 @@ def _kinds(landing: Path) -> dict[str, str]:
         ("calls/dt=2025-10-08/HH=14/x.ndjson.gz", LINES + b"\0" * 9, "torn"),
         ("calls/dt=2025-10-08/HH=14/x?a=#b 'c'.ndjson.gz", LINES[:-1], "torn"),
         ("calls/dt=2025-10-08/HH=14/x.ndjson.gz", b"", "empty"),
-        ("calls/dt=2025-10-08/HH=14/x.ndjson.gz", gzip.compress(b""), "empty"),
+        ("calls/dt=2025-10-08/HH=14/x.ndjson.gz", gzip.compress(b"", mtime=0), "empty"),
         ("calls/x.ndjson.gz", LINES, "misplaced"),
         ("calls/dt=2025-10-08/x.ndjson.gz", LINES, "misplaced"),
         ("calls/dt=2025-10-08/HH=14/x.json", LINES, "misplaced"),
