@@ -56,6 +56,8 @@ class Stream:
     writer: str = ""
     rebuilding: bool = False
     """Leave out what the tombstone floor turned away: it is in quarantine, and stays there."""
+    held: bool = False
+    """Whoever runs the stream holds its checkpoint already."""
 
 
 def process_batch(stream: Stream, batch: DataFrame, batch_id: int) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pyspark.sql import SparkSession
 
 from lakehouse import ops
+from lakehouse.gained import fill_gained, note_gained
 from lakehouse.settings import LAYERS, Layer, Settings
 from lakehouse.table import Column, Table, View
 
@@ -22,7 +23,7 @@ PROPERTIES = {
 def set_up(spark: SparkSession, settings: Settings, tables: Iterable[Table]) -> None:
     """Create what is missing: schemas, tables, columns, views.
 
-    Existing tables keep their data; a column that a declaration has gained is added to its table.
+    Existing tables keep their data; a column that a declaration has gained is added to its table, and filled.
     Run it while no stream is at work: a change of a table's schema stops every writer of it.
     """
     for layer in LAYERS:
@@ -32,18 +33,20 @@ def set_up(spark: SparkSession, settings: Settings, tables: Iterable[Table]) -> 
     for table in tables:
         create_tables(spark, settings, table)
     for table in tables:
-        create_view(spark, settings, "gold", table.view_or_default)
-        if table.history:
-            create_view(spark, settings, "gold", table.history_view)
+        for view in table.views:
+            create_view(spark, settings, "gold", view)
     create_view(spark, settings, "ops", ops.QUARANTINE)
 
 
 def create_tables(spark: SparkSession, settings: Settings, table: Table) -> None:
-    """Create a table in silver, and its history; or add the columns that its declaration has gained."""
-    _create(spark, settings, "silver", table.name, table.all_columns, table.comment, table.cluster_by)
+    """Create a table in silver, and its history; or add and fill what its declaration has gained."""
+    comments = {table.name: table.comment}
     if table.history:
         words = f"Every change of every row, as it came; rows are only ever added. {table.comment}"
-        _create(spark, settings, "silver", table.history_name, table.all_columns, words, table.cluster_by)
+        comments[table.history_name] = words
+    for name, comment in comments.items():
+        _create(spark, settings, "silver", name, table.all_columns, comment, table.cluster_by)
+        fill_gained(spark, settings.table("silver", name), table)
 
 
 def create_view(spark: SparkSession, settings: Settings, layer: Layer, view: View) -> None:
@@ -78,6 +81,8 @@ def _create(
     present = {c.lower() for c in spark.table(full).columns}
     missing = [c for c in columns if c.name not in present]
     if missing:
+        if layer == "silver":
+            note_gained(spark, full, missing)
         spark.sql(f"ALTER TABLE {full} ADD COLUMNS ({', '.join(map(_definition, missing))})")
 
 

@@ -1,4 +1,4 @@
-"""The streams: one per table, from its source to its state table, and one for the writer's quarantine.
+"""The streams: one per table and source, from there to the state table, and one for the writer's quarantine.
 
 A stream is a file source, a checkpoint with a lease, and a batch function (batch.py).
 """
@@ -11,6 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote
@@ -103,6 +104,7 @@ def ingest(
     *,
     wait: float = 0.0,
     rebuilding: bool = False,
+    held: bool = False,
     on_end: Callable[[Result], None] = lambda _: None,
     on_progress: Callable[[str, int], None] = lambda _stream, _rows: None,
     stop: threading.Event | None = None,
@@ -115,6 +117,7 @@ def ingest(
     Args:
         wait: seconds to wait for a checkpoint that another process holds.
         rebuilding: leave out what the tombstone floor turned away when it came in.
+        held: the caller holds the checkpoints of the tables' streams.
         on_end: told of each stream as it ends, on that stream's thread; with an interval the stream is
             then started again if it had failed.
         on_progress: told of the records read since the last call.
@@ -122,8 +125,8 @@ def ingest(
     """
     run_id = uuid.uuid4().hex
     stop = stop or threading.Event()
-    streams = [s for s in (_stream_of(settings, t, run_id) for t in tables) if s is not None]
-    streams = [replace(s, rebuilding=rebuilding) for s in streams]
+    found = (_stream_of(settings, *each, run_id) for t in tables for each in t.streams.items())
+    streams = [replace(s, rebuilding=rebuilding, held=held) for s in found if s is not None]
     streams.append(_writer_quarantine(settings, run_id))
     results: list[Result] = []
 
@@ -183,8 +186,8 @@ def _attempt(
 # --- one stream ------------------------------------------------------------------------------------
 
 
-def _stream_of(settings: Settings, table: Table, run_id: str) -> Stream | None:
-    folder = f"{settings.checkpoints}/{table.name}"
+def _stream_of(settings: Settings, name: str, table: Table, run_id: str) -> Stream | None:
+    folder = f"{settings.checkpoints}/{name}"
     source: Source | None
     if table.format == "documents":
         source = source_of(settings, table.source, folder)
@@ -192,7 +195,7 @@ def _stream_of(settings: Settings, table: Table, run_id: str) -> Stream | None:
         source = lines_of(settings, table.source)
     if source is None:
         return None
-    return Stream(table.name, source, settings, table, folder, run_id)
+    return Stream(name, source, settings, table, folder, run_id)
 
 
 def _writer_quarantine(settings: Settings, run_id: str) -> Stream:
@@ -220,7 +223,7 @@ def _run(
     on_progress: Callable[[str, int], None],
     stop: threading.Event,
 ) -> None:
-    with Lease(stream.folder, stream.name, wait=wait) as lease:
+    with nullcontext() if stream.held else Lease(stream.folder, stream.name, wait=wait) as lease:
         named = replace(stream, writer=f"{stream.name}/{_identity(stream.folder)}")
 
         def on_batch(batch: DataFrame, batch_id: int) -> None:
@@ -244,7 +247,8 @@ def _run(
         asked_at: int | None = None
         try:
             while not query.awaitTermination(1):
-                lease.check()
+                if lease is not None:
+                    lease.check()
                 if trigger.every and time.monotonic() - looked >= trigger.seconds:
                     stream.source.discover(spark)
                     looked = time.monotonic()

@@ -128,7 +128,7 @@ def insert_missing(
         DeltaTable.forName(spark, target)
         .alias("t")
         .merge(rows.dropDuplicates(list(keys)).alias("s"), _same(keys, among))
-        .whenNotMatchedInsertAll()
+        .whenNotMatchedInsert(values={f"`{name}`": F.col(f"s.`{name}`") for name in rows.columns})
         .execute()
     )
 

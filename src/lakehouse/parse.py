@@ -41,9 +41,7 @@ def parse_lines(lines: DataFrame, table: Table, *, keep_raw: SparkColumn | None 
         Every column of `table.all_columns` but `_applied_at`, plus `_problem`, `_detail`, `_raw`
         string. On a tombstone every column but the key and the metadata is null.
     """
-    tree = _tree(table.columns)
-    for name in events.METADATA:
-        tree.children.setdefault(name, _Node())
+    tree = _root(table)
     # Names of our own begin with an underscore, which no column of a table does.
     df = lines.select(F.col("value").alias("_line"), "_source_file")
     df = df.select("*", F.when(F.is_valid_utf8("_line"), _json(F.col("_line"))).alias("_item"))
@@ -63,8 +61,39 @@ def parse_lines(lines: DataFrame, table: Table, *, keep_raw: SparkColumn | None 
     )
 
 
+def parse_rescued(rows: DataFrame, table: Table, gained: frozenset[str]) -> DataFrame:
+    """Rows of a table that has gained columns → the rows as they would be if they came in now.
+
+    Args:
+        rows: live rows; every column of `table.all_columns`.
+        table: a table of format `changes`.
+        gained: names of the columns to fill. What their paths name must be in `_rescued_data` or nowhere.
+
+    Returns:
+        `rows`; the gained columns have their values, and `_rescued_data` what is left.
+    """
+    root = _root(table)
+    df, read = _read(rows.withColumn("_item", _json(F.col("_rescued_data"))), root)
+    misfits = {name: read.texts[name].isNotNull() for name in events.METADATA}
+    for column in table.columns:
+        if column.path:
+            there = read.is_there(column.path)
+            # What is in there although a column has read it before has not fitted that column.
+            bad = there & read.column(column).isNull() if column.name in gained else there
+            misfits[column.path] = misfits.get(column.path, F.lit(False)) | bad
+    rest = _leftover(root, "", read, misfits, kept=False)
+    found = {c.name: read.column(c) for c in table.columns if c.path and c.name in gained}
+    left = F.when(F.size(rest) > 0, F.to_json(rest))
+    df = df.withColumns(found | {"_rescued_data": F.when(F.col("_rescued_data").isNotNull(), left)})
+    # What a transform makes is made of the columns that have a path, so all of it can be made again.
+    made = [c.name for c in table.columns if c.path is None]
+    if gained.intersection(made):
+        df = _transform(df.drop(*made), table)
+    return df.select(*rows.columns)
+
+
 def parse_documents(documents: DataFrame, table: Table) -> DataFrame:
-    """JSON documents → typed rows, one change a document.
+    """JSON documents → typed rows: one change a document, or as many as the table's transform makes.
 
     Args:
         documents: `content` binary, `document_key` string (path below the location),
@@ -102,7 +131,7 @@ def parse_documents(documents: DataFrame, table: Table) -> DataFrame:
             "_detail": F.when(no_object, "the document is not one JSON object"),
         }
     )
-    df = _transform(df, table)
+    df = _blank_tombstones(_transform(df, table), table)
     keyless = _any_missing(table.keys)
     problem = F.coalesce("_problem", F.when(keyless, "missing_key"))
     detail = F.coalesce("_detail", F.when(keyless, "no key could be made from the document and its name"))
@@ -136,15 +165,17 @@ class _Node:
     kept_whole: bool = False
 
 
-def _tree(columns: tuple[Column, ...]) -> _Node:
+def _root(table: Table) -> _Node:
     root = _Node()
-    for column in columns:
+    for column in table.columns:
         if column.path is None:
             continue
         node = root
         for part in column.path.split("."):
             node = node.children.setdefault(part, _Node())
         node.kept_whole = node.kept_whole or column.as_json
+    for name in events.METADATA:
+        root.children.setdefault(name, _Node())
     return root
 
 
@@ -244,6 +275,8 @@ def _fit(text: SparkColumn, as_type: str) -> SparkColumn:
         # not take a time without seconds, which ISO 8601 has.
         with_seconds = F.regexp_replace(text, r"^(\d{4}-\d\d-\d\d[T ]\d\d:\d\d)(?!:)", "$1:00")
         return F.when(text.rlike(_ISO), with_seconds.try_cast(as_type))
+    if as_type == "array<string>":
+        return F.from_json(text, as_type)
     return text.try_cast(as_type)
 
 
@@ -302,9 +335,7 @@ def _rescued(table: Table, read: _Reading, metadata_misfits: Mapping[str, SparkC
 
     Names stand as they landed. Members of an object that columns are read from stay inside it.
     """
-    root = _tree(table.columns)
-    for name in events.METADATA:
-        root.children.setdefault(name, _Node())
+    root = _root(table)
     misfits = dict(metadata_misfits)
     for column in table.columns:
         if column.path:

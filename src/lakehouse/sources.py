@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -151,8 +152,14 @@ class _LocalDocuments:
 
     def discover(self, spark: SparkSession) -> None:
         Path(self.found).mkdir(parents=True, exist_ok=True)
+        try:
+            found = self._read(spark)
+        except AnalysisException as error:
+            if error.getCondition() == "PATH_NOT_FOUND":  # S3 has no folder before its first object
+                return
+            raise
         known = spark.read.schema(_FOUND).json(as_pattern(self.found))
-        listing = self._read(spark).select("path", "modificationTime", "length")
+        listing = found.select("path", "modificationTime", "length")
         new = listing.join(known, ["path", "modificationTime", "length"], "left_anti").coalesce(1)
         if not new.isEmpty():
             new.write.mode("append").option("maxRecordsPerFile", self.max_files).json(self.found)

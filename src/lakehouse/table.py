@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from lakehouse.errors import TableDefinitionError
@@ -128,15 +128,18 @@ class Table:
         name: the table's name in silver, and its view's in gold.
         source: the folder under the landing prefix (`format="changes"`), or the name of the
             document location (`format="documents"`).
+        more_sources: further document locations; each has a stream and a checkpoint of its own.
         keys: the columns that identify a row, in order; all of type string.
         columns: every column but the metadata ones, keys first.
         comment: one sentence for the catalog.
         cluster_by: the clustering columns, at most four; the keys if not given.
         format: `changes` for change records, `documents` for one JSON document a file.
         transform: adds the columns that have no `path`. It gets a frame with the columns that
-            have one (for documents: `_document` variant, `_document_key` string, `_source_file`),
-            and may set `_problem` and `_detail` to send a row to quarantine.
+            have one (for documents: `_document` variant, `_document_key` string, `_source_file`,
+            `_modified_at` timestamp), and may set `_problem` and `_detail` to send a row to
+            quarantine. That of a document may make several rows of it, and set `is_deleted`.
         view: the gold view; every column of the live rows if not given.
+        more_views: further gold views, created after the one above.
         history: keep every change in `silver.<name>_history` (slowly changing dimension, type 2), and
             show it as `gold.<name>_history`.
         ttl_deletes: `apply` takes an expiry for a delete; `ignore` leaves the row alive (its history
@@ -156,8 +159,10 @@ class Table:
     comment: str
     cluster_by: tuple[str, ...] = ()
     format: Literal["changes", "documents"] = "changes"
+    more_sources: tuple[str, ...] = ()
     transform: Callable[[DataFrame], DataFrame] | None = None
     view: View | None = None
+    more_views: tuple[View, ...] = ()
     history: bool = False
     ttl_deletes: Literal["apply", "ignore"] = "apply"
     tombstone_retention_days: int = 14
@@ -174,8 +179,13 @@ class Table:
         found: list[str] = []
         if not _NAME.fullmatch(self.name):
             found.append("its name must be lower-case letters, digits and underscores")
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.source):
-            found.append(f"source {self.source!r} must be lower-case letters, digits and underscores")
+        found += [
+            f"source {source!r} must be lower-case letters, digits and underscores"
+            for source in self.sources
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", source)
+        ]
+        if self.more_sources and self.format != "documents":
+            found.append("it has more sources than one, which only a table of documents may have")
         if not self.keys:
             found.append("it needs at least one key column")
         if tuple(names[: len(self.keys)]) != self.keys:
@@ -259,13 +269,36 @@ class Table:
     def view_or_default(self) -> View:
         """The gold view: the declared one, else the table's own columns of the live rows."""
         if self.view is not None:
-            return View(self.view.name, self.view.comment, self.view.query.replace("{live}", self.live))
+            return self._over_live(self.view)
         names = ", ".join(f"`{c.name}`" for c in self.columns)
         return View(
             self.name,
             f"Live rows: {self.comment}",
             f"SELECT {names}, `updated_at` FROM {self.live}",  # noqa: S608 - declared names
         )
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """Every gold view of the table, each after those that it may read from."""
+        history = (self.history_view,) if self.history else ()
+        return (self.view_or_default, *map(self._over_live, self.more_views), *history)
+
+    def _over_live(self, view: View) -> View:
+        return View(view.name, view.comment, view.query.replace("{live}", self.live))
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Every source of the table."""
+        return (self.source, *self.more_sources)
+
+    @property
+    def streams(self) -> dict[str, Table]:
+        """The table by the name of each of its streams, as that stream sees it: with its one source."""
+        first = {self.name: replace(self, more_sources=())}
+        return first | {
+            f"{self.name}_{source}": replace(self, source=source, more_sources=())
+            for source in self.more_sources
+        }
 
     @property
     def history_name(self) -> str:

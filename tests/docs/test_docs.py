@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import dataclasses
 import importlib.util
 import itertools
 import os
@@ -13,6 +14,7 @@ import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
@@ -25,14 +27,12 @@ from tests.spark.support import Lake, change
 from change_writer.settings import parse_settings
 from lakehouse import landing, ops
 from lakehouse.batch import BELOW_FLOOR
+from lakehouse.catalog import set_up
 from lakehouse.cli import cli
 from lakehouse.ingest import Trigger
 from lakehouse.local.demo import ANALYSTS_QUERY, DAY
 from lakehouse.local.query import read_only
 from lakehouse.tables import TABLES, table
-from lakehouse.tables.calls import CALLS
-from lakehouse.tables.scorecards import SCORECARDS
-from lakehouse.tables.transcripts import TRANSCRIPTS
 
 ROOT = Path(__file__).parents[2]
 README, CONTRIBUTING = ROOT / "README.md", ROOT / "CONTRIBUTING.md"
@@ -132,7 +132,7 @@ def _named(text: str) -> list[str]:
 @pytest.fixture(scope="module")
 def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lake:
     """A small lake with one of everything that the docs ask for."""
-    made = Lake(spark, tmp_path_factory.mktemp("docs"), (CALLS, SCORECARDS, TRANSCRIPTS))
+    made = Lake(spark, tmp_path_factory.mktemp("docs"), TABLES)
     called = f"{DAY}T14:00:00Z"
     told = {"direction": "inbound", "site_name": "Tampa", "file_name": "x_GUID_g1_x.wav"}
     made.land(
@@ -149,6 +149,11 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lake:
         # A time that cannot be read breaks a rule.
         change(5, guid="g1", agent="Zoë", call_type="sales", datetime="?", overall_score=3.5, scores=scores),
     )
+    item = {"status": "analyzed", "sentiment": "negative", "score": 0.8, "matched_tags": ["price"]}
+    now = datetime.now(UTC).isoformat()
+    made.land("sentiment_items", change(6, source_id="s1", ingested_at=now, **item))
+    about = {"GUID": "g1", "Agent": "Zoë", "SentimentTrends": {"spk_0": {"SentimentScore": -3}}}
+    made.write_document("p1.json", {"ConversationAnalytics": about}, mtime=1_760_000_000, below=made.pca)
     parts = [{"end_time": f"{end}.5", "speaker_label": f"spk_{end % 2}"} for end in (30, 71)]
     made.write_document("c1.json", {"results": {"audio_segments": parts}}, mtime=1_760_000_000)
     made.ingest_well()
@@ -186,9 +191,10 @@ def test_the_columns_of_the_histories_are_described(lake: Lake) -> None:
 
 @pytest.mark.parametrize("name", [t.view_or_default.name for t in TABLES])
 def test_the_columns_of_each_gold_view_are_described(lake: Lake, name: str) -> None:
-    assert sorted(_named(_section(ANALYSTS, f"gold.{name}").partition("`answer_type` is")[0])) == sorted(
-        lake.gold(name).columns
-    )
+    section = _section(ANALYSTS, f"gold.{name}")
+    for following in ("`answer_type` is", "| `insight_type` | when |"):
+        section = section.partition(following)[0]
+    assert sorted(_named(section)) == sorted(lake.gold(name).columns)
 
 
 # --- commands ----------------------------------------------------------------------------------------
@@ -322,10 +328,10 @@ def test_every_python_block_compiles(block: Block) -> None:
     assert max(map(len, block.text.splitlines())) <= 110
 
 
-def test_the_example_of_a_new_table_works(
+def test_the_examples_of_a_new_table_and_a_new_column_work(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    declared, tried = (b for b in BLOCKS if b.page == CONTRIBUTING and b.language == "python")
+    declared, tried, gained = (b for b in BLOCKS if b.page == CONTRIBUTING and b.language == "python")
     module = ModuleType("lakehouse.tables.agents")
     exec(compile(declared.text, str(declared), "exec"), module.__dict__)
     monkeypatch.setitem(sys.modules, module.__name__, module)
@@ -333,7 +339,17 @@ def test_the_example_of_a_new_table_works(
     exec(compile(tried.text, str(tried), "exec"), names)
     tests = [value for name, value in names.items() if name.startswith("test_")]
     assert len(tests) == 1
-    tests[0](spark, tmp_path)
+    tests[0](spark, tmp_path / "tried")
+
+    lake = Lake(spark, tmp_path / "gained", (module.AGENTS,))
+    lake.land("agents", change(1, agentId="A1", team="north"), change(2, agentId="A2", team="south", more=1))
+    lake.ingest_well()
+    column = eval(compile(gained.text.strip(), str(gained), "eval"), module.__dict__)
+    lake.tables = (dataclasses.replace(module.AGENTS, columns=(*module.AGENTS.columns, column)),)
+    set_up(spark, lake.settings, lake.tables)
+    found = {name: (row.team, row._rescued_data) for name, row in lake.rows(lake.tables[0]).items()}
+    assert found == {"A1": ("north", None), "A2": ("south", '{"more":1}')}
+    assert lake.gold("agents").where("team = 'north'").count() == 1
 
 
 # --- tables and links --------------------------------------------------------------------------------
@@ -354,7 +370,10 @@ def _codes(path: Path) -> set[str]:
         elif isinstance(node, ast.Dict):
             pairs = zip(node.keys, node.values, strict=True)
             parts = [v for k, v in pairs if isinstance(k, ast.Constant) and k.value == "_problem"]
-        elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "problem":
+        elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in (
+            "problem",
+            "UNKNOWN_SHAPE",
+        ):
             parts = [node.value]
         elif isinstance(node, ast.FunctionDef) and node.name == "_problems":
             rows = [row for row in ast.walk(node) if isinstance(row, ast.Tuple) and len(row.elts) == 3]
@@ -367,7 +386,7 @@ def _codes(path: Path) -> set[str]:
 def test_every_reason_for_quarantine_is_described() -> None:
     by_ingest, by_writer = _section(OPERATIONS, "Records are in quarantine").split("Found by the writer")
     source = ROOT / "src" / "lakehouse"
-    files = [source / "parse.py", *(source / "tables").glob("*.py")]
+    files = [source / "parse.py", source / "documents.py", *(source / "tables").glob("*.py")]
     assert set(_named(by_ingest)) == {BELOW_FLOOR}.union(*map(_codes, files))
     writer = _codes(ROOT / "lambda" / "change_writer" / "dynamodb.py") | {"unexpected_error"}
     assert set(_named(by_writer)) == writer

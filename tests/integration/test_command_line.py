@@ -74,6 +74,18 @@ def test_the_demo_ends_in_agreement_and_leaves_a_warehouse_to_query(tmp_path: Pa
     assert "✗" not in done.stdout
     kinds = rows(tmp_path / "made", "SELECT DISTINCT _delete_kind AS k FROM silver.calls WHERE is_deleted")
     assert {row["k"] for row in kinds} == {"ttl", "user"}
+    for title in ("The analysts' answer", "Scorecards", "Dashboard items", "Coaching insights"):
+        assert title in done.stdout
+    shown = """
+      SELECT count_if(tag IS NULL) AS items, count_if(tag IS NOT NULL) AS tag_rows,
+        (SELECT count(*) FROM gold.coaching_insights) AS insights,
+        (SELECT count(DISTINCT shape) FROM silver.transcripts) AS shapes
+      FROM gold.dashboard_items
+    """
+    (found,) = rows(tmp_path / "made", shown)
+    assert found["tag_rows"] > found["items"] > 15
+    assert found["insights"] > 3
+    assert found["shapes"] == 3
 
 
 def test_a_day_of_trouble_each_thing_ends_where_it_should(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from lakehouse.catalog import set_up
 from lakehouse.ingest import Result, ingest
 from lakehouse.settings import Settings
 from lakehouse.table import Column, Table
+from lakehouse.tables.transcripts import transcripts
 
 LABEL = "2026-01-05T08:00:00.123"
 """The stream that is enabled."""
@@ -43,6 +44,9 @@ ITEMS = Table(
         Column("amount", "bigint", "Some number.", "amount"),
     ),
 )
+
+
+TRANSCRIPTS = transcripts()
 
 
 def sequence(number: int, label: str = LABEL) -> str:
@@ -121,10 +125,11 @@ class Lake:
     def __post_init__(self) -> None:
         own = uuid.uuid4().hex[:8]
         self.documents.mkdir(parents=True)
+        self.pca.mkdir()
         self.settings = Settings(
             landing=str(self.folder / self.landing_name),
             checkpoints=str(self.folder / "checkpoints"),
-            documents={"transcripts": str(self.documents)},
+            documents={"transcripts": str(self.documents), "pca_calls": str(self.pca)},
             silver=f"silver_{own}",
             gold=f"gold_{own}",
             ops=f"ops_{own}",
@@ -137,6 +142,10 @@ class Lake:
     @property
     def documents(self) -> Path:
         return self.folder / "documents"
+
+    @property
+    def pca(self) -> Path:
+        return self.folder / "pca"
 
     def land(
         self,
@@ -161,9 +170,9 @@ class Lake:
         os.utime(path, (time, time))
         return path
 
-    def write_document(self, key: str, document: object, *, mtime: float) -> Path:
-        """Write, or write again, one document."""
-        path = self.documents / key
+    def write_document(self, key: str, document: object, *, mtime: float, below: Path | None = None) -> Path:
+        """Write, or write again, one document; a transcript, unless it is to lie below another folder."""
+        path = (below or self.documents) / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(document if isinstance(document, bytes) else json.dumps(document).encode())
         os.utime(path, (mtime, mtime))

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 from pyspark.sql import Row, SparkSession
 from pyspark.sql import functions as F
-from tests.spark.support import Lake, assert_rows, change, show_times
+from tests.spark.support import TRANSCRIPTS, Lake, assert_rows, change, show_times
 
 from lakehouse.tables.calls import CALLS
 from lakehouse.tables.scorecards import SCORECARDS
-from lakehouse.tables.transcripts import TRANSCRIPTS
 
 
 def _transcript(seconds: float | None, speakers: int) -> dict[str, Any]:
@@ -66,6 +65,21 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lake:
         _call(1, "transcript only by other case"),
     )
     transcripts(late)
+    for number, name in (
+        (3, "newer by guid"),
+        (4, "only by pca"),
+        (5, "own before pca"),
+        (6, "guid before pca"),
+    ):
+        lake.land("calls", _call(1, name, file_name=f"a_GUID_guid-{number}_b.wav"))
+    lake.write_document("transcripts/newer by guid.json", _transcript(100, 2), mtime=1_767_870_000)
+    lake.write_document("transcripts/guid-3.json", _transcript(200, 1), mtime=1_767_870_001)
+    pca = {"Duration": "77.5", "SpeakerTime": {"spk_0": {}, "spk_1": {}, "NonTalkTime": {}}}
+    for name, guid in (("four", "guid-4"), ("five", "guid-5"), ("guid before pca", "None")):
+        document = {"ConversationAnalytics": pca | {"GUID": guid}, "SpeechSegments": []}
+        lake.write_document(f"parsedFiles/{name}.json", document, mtime=1_767_870_009, below=lake.pca)
+    lake.write_document("transcripts/own before pca.json", _transcript(100, 2), mtime=1_767_870_000)
+    lake.write_document("transcripts/guid-6.json", _transcript(100, 2), mtime=1_767_870_000)
     lake.write_document("transcripts/both ids.json", _transcript(100, 2), mtime=1_767_870_000)
     lake.write_document("transcripts/guid-2.json", _transcript(200, 1), mtime=1_767_870_000)
     lake.write_document("transcripts/deleted.json", _transcript(100, 2), mtime=1_767_870_000)
@@ -132,6 +146,10 @@ def test_who_answered(
     [
         ("by guid", "transcripts/guid-1.json"),
         ("both ids", "transcripts/both ids.json"),
+        ("newer by guid", "transcripts/guid-3.json"),
+        ("only by pca", "parsedFiles/four.json"),
+        ("own before pca", "transcripts/own before pca.json"),
+        ("guid before pca", "transcripts/guid-6.json"),
         ("no match", None),
         ("transcript only by other case", None),
     ],

@@ -15,11 +15,10 @@ from unittest.mock import patch
 
 import pytest
 from pyspark.sql import SparkSession
-from tests.spark.support import ITEMS, Lake, assert_rows, change, line
+from tests.spark.support import ITEMS, TRANSCRIPTS, Lake, assert_rows, change, line
 
 from lakehouse.errors import CorruptObjectError, LeaseHeldError, StreamError
 from lakehouse.ingest import Trigger, ingest
-from lakehouse.tables.transcripts import TRANSCRIPTS
 
 OTHERS = dataclasses.replace(ITEMS, name="others", source="others")
 VALUES = "site string, note string"

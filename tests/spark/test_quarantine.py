@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
 from tests.local.support import create_table
-from tests.spark.support import ITEMS, Lake, change, line, sequence
+from tests.spark.support import ITEMS, TRANSCRIPTS, Lake, change, line, sequence
 
 from lakehouse import quarantine
 from lakehouse.aws.fresh import Reader
@@ -29,7 +29,6 @@ from lakehouse.local import warehouse
 from lakehouse.local.aws import LocalAws
 from lakehouse.quarantine import Filter, Lost, Number
 from lakehouse.table import Column
-from lakehouse.tables.transcripts import TRANSCRIPTS
 
 HOUR = "dt=2026-01-05/HH=08"
 NASTY = "x'); DROP TABLE silver.items; -- \\' \" \x1b[31m [bold]x[/bold]"

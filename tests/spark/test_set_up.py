@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
-from pyspark.sql import SparkSession
-from tests.spark.support import ITEMS, Lake, assert_rows, change
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from tests.spark.support import ITEMS, Lake, assert_rows, assert_same, change
 
-from lakehouse import ops
+from lakehouse import gained, ops
 from lakehouse.catalog import PROPERTIES, create_view, set_up
+from lakehouse.rebuild import rebuild
 from lakehouse.settings import Layer
 from lakehouse.table import Column, View
 from lakehouse.tables import TABLES
@@ -60,9 +63,7 @@ def test_setting_up_again_commits_nothing(lake: Lake) -> None:
         assert [row.operation for row in history] == ["CREATE TABLE"]
 
 
-def test_a_column_that_a_declaration_gains_is_added_and_filled_from_then_on(
-    spark: SparkSession, tmp_path: Path
-) -> None:
+def test_a_column_that_a_declaration_gains_is_added_and_filled(spark: SparkSession, tmp_path: Path) -> None:
     lake = Lake(spark, tmp_path, (ITEMS,))
     lake.land("items", change(1, site="before", number="1", note="kept", extra="it's rescued"))
     lake.ingest_well()
@@ -71,21 +72,142 @@ def test_a_column_that_a_declaration_gains_is_added_and_filled_from_then_on(
     more = dataclasses.replace(ITEMS, columns=(*ITEMS.columns, gained))
     set_up(spark, lake.settings, (more,))
     set_up(spark, lake.settings, (more,))
-    assert lake.versions()["items"] == 2
+    # The note, the column, what fills it, the note taken away; the second time, nothing.
+    assert lake.versions()["items"] == 5
     field = lake.state(more).schema["extra"]
     assert (field.dataType.simpleString(), field.metadata["comment"]) == ("string", gained.comment)
     lake.land("items", change(1, site="after", number="1", extra="held"))
     lake.ingest_well(more)
     assert_rows(
         lake.gold("items").select("site", "note", "extra"),
-        [("before", "kept", None), ("after", None, "held")],
+        [("before", "kept", "it's rescued"), ("after", None, "held")],
         "site string, note string, extra string",
     )
     assert_rows(
         lake.state(more).select("site", "_rescued_data"),
-        [("before", '{"extra":"it\'s rescued"}'), ("after", None)],
+        [("before", None), ("after", None)],
         "site string, _rescued_data string",
     )
+
+
+ITEM = {
+    "note": {"not": "text"},
+    "amount": "many",
+    "rating": "4.56789",
+    "when": "2026-01-08T10:00:00Z",
+    "odd": "no date",
+    "nothing": None,
+    "digits": 12345678901234567890123456789012345678,
+    "tags": ["b", "a"],
+    "whole": {"z": 1, "a": [1, {"b": None}]},
+    "part": {"of": {"it": 7, "rest": True}, "more": "x"},
+    "text": '{"inner": "json as text", "other": 1}',
+    "unknown": "stays",
+    "another": {"unknown": 1},
+}
+GAINED = (
+    Column("rating", "decimal(9,4)", "It rounds.", "rating"),
+    Column("at", "timestamp", "It is a time.", "when"),
+    Column("odd", "date", "It does not fit.", "odd"),
+    Column("nothing", "string", "It is null.", "nothing"),
+    Column("digits", "string", "It keeps its digits.", "digits"),
+    Column("tags", "array<string>", "It is a list.", "tags"),
+    Column("whole", "string", "It is an object.", "whole", as_json=True),
+    Column("part_of_it", "bigint", "It is a member.", "part.of.it"),
+    Column("inner", "string", "It is a member of JSON as text.", "text.inner"),
+    Column("missing", "string", "Nobody has it.", "nobody.has.it"),
+    Column("shout", "string", "It is made."),
+)
+
+
+def _shouting(df: DataFrame) -> DataFrame:
+    return df.withColumn("shout", F.upper("site"))
+
+
+def test_rows_with_gained_columns_are_those_of_a_table_that_had_them_all_along(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    old = dataclasses.replace(ITEMS, history=True)
+    more = dataclasses.replace(old, columns=(*ITEMS.columns, *GAINED), transform=_shouting)
+    lake = Lake(spark, tmp_path / "one", (old,))
+    other = Lake(spark, tmp_path / "other", (more,))
+    for each in (lake, other):
+        each.land(
+            "items",
+            change(1, site="first", number="1", rating="1"),
+            change(2, site="first", number="1", **ITEM),
+            change(1, site="plain", number="1", note="it"),
+            change(1, site="gone", number="1", **ITEM),
+            change(2, deleted=True, site="gone", number="1"),
+            change(1, site="only null", number="1", nothing=None),
+            change(1, site="bad metadata", number="1", rating="2") | {"_approxStreamTs": "late"},
+        )
+        each.ingest_well()
+    set_up(spark, lake.settings, (more,))
+    # Columns of the one table stand in another order: where they came in.
+    columns = [c.name for c in more.all_columns if c.name not in ("_source_file", "_applied_at")]
+    assert_same(lake.state(more).select(columns), other.state(more).select(columns))
+    assert_same(lake.history(more).select(columns), other.history(more).select(columns))
+    row = lake.rows(more)["first"]
+    assert (str(row.rating), row.at, row.odd, row.tags) == ("4.5679", "2026-01-08 10:00:00", None, ["b", "a"])
+    assert (row.whole, row.part_of_it, row.inner) == ('{"a":[1,{"b":null}],"z":1}', 7, "json as text")
+    assert (row.digits, row.shout) == ("12345678901234567890123456789012345678", "FIRST")
+    assert json.loads(row._rescued_data).keys() == {
+        "amount", "another", "note", "odd", "part", "text", "unknown"
+    }  # fmt: skip
+
+
+def test_a_filling_that_was_killed_is_finished_by_the_next_run(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = Lake(spark, tmp_path, (ITEMS,))
+    lake.land("items", change(1, site="a", number="1", extra="it"))
+    lake.ingest_well()
+    more = dataclasses.replace(ITEMS, columns=(*ITEMS.columns, Column("extra", "string", "More.", "extra")))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        with monkeypatch.context() as patched:
+            patched.setattr(gained, "_fill", killed)
+            with pytest.raises(KeyboardInterrupt):
+                set_up(spark, lake.settings, (more,))
+    assert lake.rows(more)["a"].extra is None
+    set_up(spark, lake.settings, (more,))
+    assert lake.rows(more)["a"].extra == "it"
+    before = lake.versions()
+    set_up(spark, lake.settings, (more,))
+    assert lake.versions() == before
+
+
+@pytest.mark.parametrize(
+    ("column", "had"),
+    [
+        (Column("again", "string", "Also the amount.", "amount"), ITEMS.columns),
+        (Column("inside", "string", "A part.", "whole.part"), None),
+    ],
+)
+def test_a_column_whose_values_are_not_in_what_was_rescued_stays_null_and_is_told(
+    spark: SparkSession,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    column: Column,
+    had: tuple[Column, ...] | None,
+) -> None:
+    columns = had or (*ITEMS.columns, Column("whole", "string", "All.", "whole", as_json=True))
+    old = dataclasses.replace(ITEMS, columns=columns)
+    lake = Lake(spark, tmp_path, (old,))
+    lake.land("items", change(1, site="a", number="1", amount=7, whole={"part": "x"}))
+    lake.ingest_well()
+    more = dataclasses.replace(old, columns=(*columns, column))
+    set_up(spark, lake.settings, (more,))
+    (told,) = (r.getMessage() for r in caplog.records if r.name == "lakehouse.gained")
+    assert column.name in told
+    assert told.endswith("lakehouse rebuild items")
+    assert lake.rows(more)["a"][column.name] is None
+    rebuild(spark, lake.settings, more, complete=True)
+    assert lake.rows(more)["a"][column.name] in ("7", "x")
 
 
 def test_a_view_is_replaced_by_its_new_declaration(spark: SparkSession, lake: Lake) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from pyspark.sql import Row, SparkSession
-from tests.spark.support import Lake, assert_rows, show_times
+from tests.spark.support import TRANSCRIPTS, Lake, assert_rows, show_times
 
 from lakehouse.parse import parse_documents
-from lakehouse.tables.transcripts import TRANSCRIPTS
+from lakehouse.table import Table
+from lakehouse.tables.transcripts import transcripts
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real-inputs" / "transcribe"
 MODIFIED = datetime(2026, 1, 8, 11, 0, 0, 123_000, tzinfo=UTC)
@@ -149,6 +150,98 @@ STANDARD: list[tuple[str, dict[str, Any], tuple[str, Any, Any, int, int]]] = [
     ("with.dots.json.json", {"items": [_word(5)]}, ("with.dots.json", 5.0, "end_time", 0, 1)),
 ]
 
+
+def _turn(end: Any, role: str | None, *kinds: str) -> dict[str, Any]:
+    items = [
+        {"Type": kind, "Content": "word", "BeginOffsetMillis": 1, "EndOffsetMillis": 2} for kind in kinds
+    ]
+    return {"EndOffsetMillis": end, "Items": items} | ({"ParticipantRole": role} if role else {})
+
+
+def _spoken(end: Any, speaker: str | None, words: int) -> dict[str, Any]:
+    said = {"SegmentEndTime": end, "WordConfidence": [{"Text": "word", "Confidence": 0.9}] * words}
+    return said | ({"SegmentSpeaker": speaker} if speaker else {})
+
+
+TOTAL = "TotalConversationDurationMillis"
+# key of the document, the document, then: id, duration, its source, speakers, words
+OTHER_SHAPES: list[tuple[str, dict[str, Any], tuple[str, Any, Any, int, int]]] = [
+    (
+        "analytics/call.json",
+        {
+            "LanguageCode": "en-GB",
+            "Transcript": [
+                _turn(1500, "AGENT", "pronunciation", "pronunciation", "punctuation"),
+                _turn(39450, "CUSTOMER", "pronunciation"),
+                _turn(2000, "AGENT"),
+            ],
+            "ConversationCharacteristics": {TOTAL: 42460},
+        },
+        ("call", 42.46, TOTAL, 2, 3),
+    ),
+    (
+        "analytics/no-total.json",
+        {"LanguageCode": "en-GB", "Transcript": [_turn(100, "AGENT"), _turn("39450", "AGENT")]},
+        ("no-total", 39.45, "EndOffsetMillis", 1, 0),
+    ),
+    (
+        "analytics/total-as-text.json",
+        {
+            "LanguageCode": "en-GB",
+            "Transcript": [_turn(100, None, "pronunciation")],
+            "ConversationCharacteristics": {TOTAL: "9000"},
+            "Participants": [{"ParticipantRole": "AGENT"}, {"ParticipantRole": "CUSTOMER"}],
+        },
+        ("total-as-text", 9.0, TOTAL, 2, 1),
+    ),
+    (
+        "analytics/silent.json",
+        {
+            "LanguageCode": "en-GB",
+            "Transcript": [],
+            "ConversationCharacteristics": {TOTAL: 9000},
+            "Participants": [{"ParticipantRole": "AGENT"}, {"ParticipantRole": "CUSTOMER"}],
+        },
+        ("silent", 9.0, TOTAL, 0, 0),
+    ),
+    (
+        "analytics/bare.json",
+        {"LanguageCode": "en-GB", "Transcript": [1, {"Items": "none"}], "ConversationCharacteristics": []},
+        ("bare", None, None, 0, 0),
+    ),
+    (
+        "parsedFiles/redacted-named.wav.json",
+        {
+            "ConversationAnalytics": {"LanguageCode": "en-GB", "Duration": "28.67", "GUID": "guid-7"},
+            "SpeechSegments": [_spoken(28.96, "spk_0", 3), _spoken(5, "spk_1", 2)],
+        },
+        ("guid-7", 28.67, "Duration", 2, 5),
+    ),
+    (
+        "parsedFiles/redacted-no-guid.wav.json",
+        {
+            "ConversationAnalytics": {"LanguageCode": "en-GB", "Duration": 28.67, "GUID": "None"},
+            "SpeechSegments": [_spoken(28.96, "spk_0", 1)],
+        },
+        ("no-guid.wav", 28.67, "Duration", 1, 1),
+    ),
+    (
+        "parsedFiles/no-duration.json",
+        {
+            "ConversationAnalytics": {
+                "LanguageCode": "en-GB",
+                "SpeakerTime": {"spk_0": {}, "spk_1": {}, "NonTalkTime": {}},
+            },
+            "SpeechSegments": [_spoken("7.5", None, 0)],
+        },
+        ("no-duration", 7.5, "SegmentEndTime", 2, 0),
+    ),
+    (
+        "parsedFiles/bare.json",
+        {"ConversationAnalytics": {"LanguageCode": "en-GB", "GUID": ""}, "SpeechSegments": {"a": 1}},
+        ("bare", None, None, 0, 0),
+    ),
+]
 BAD: dict[str, tuple[bytes, str]] = {
     "empty.json": (b"", "not_json"),
     "half.json": (b'{"results": {"items": [', "not_json"),
@@ -158,15 +251,22 @@ BAD: dict[str, tuple[bytes, str]] = {
     "other.json": (b'{"hello": 1}', "unknown_document_shape"),
     "no-object.json": (b'{"results": [1]}', "unknown_document_shape"),
     "stream-result.json": (b'{"TranscriptResultStream": {}}', "unknown_document_shape"),
+    "no-list.json": (b'{"Transcript": "text", "ConversationAnalytics": [1]}', "unknown_document_shape"),
     "redacted-.json": (b'{"results": {}}', "missing_key"),
 }
 
 
-def _parse(spark: SparkSession, documents: list[tuple[str, bytes]]) -> dict[str, Row]:
+def _parse(
+    spark: SparkSession, documents: list[tuple[str, bytes]], table: Table = TRANSCRIPTS
+) -> dict[str, Row]:
     rows = [(bytearray(content), key, f"file:/documents/{key}", MODIFIED) for key, content in documents]
     schema = "content binary, document_key string, _source_file string, _modified_at timestamp"
-    parsed = show_times(parse_documents(spark.createDataFrame(rows, schema), TRANSCRIPTS))
+    parsed = show_times(parse_documents(spark.createDataFrame(rows, schema), table))
     return {row._source_file.removeprefix("file:/documents/"): row for row in parsed.collect()}
+
+
+def _shape(key: str) -> str:
+    return {"analytics": "call_analytics", "parsedFiles": "pca"}.get(key.split("/")[0], "standard")
 
 
 @pytest.fixture(scope="module")
@@ -180,18 +280,19 @@ def parsed(spark: SparkSession) -> dict[str, Row]:
         )
         for key, results, _ in STANDARD
     ]
+    made += [(key, json.dumps(document).encode()) for key, document, _ in OTHER_SHAPES]
     return _parse(spark, made + [(key, content) for key, (content, _) in BAD.items()])
 
 
-@pytest.mark.parametrize("case", STANDARD, ids=lambda case: case[0])
-def test_a_standard_transcript_is_read(
+@pytest.mark.parametrize("case", STANDARD + OTHER_SHAPES, ids=lambda case: case[0])
+def test_a_transcript_is_read_by_its_members(
     case: tuple[str, Any, tuple[Any, ...]], parsed: dict[str, Row]
 ) -> None:
     key, _, expected = case
     row = parsed[key]
     found = (row.transcript_id, row.duration_seconds, row.duration_source, row.speaker_count, row.word_count)
     assert found == expected
-    assert (row.shape, row.language, row.s3_key) == ("standard", "en-GB", key)
+    assert (row.shape, row.language, row.s3_key) == (_shape(key), "en-GB", key)
     assert row.redacted is ("redacted-" in key)
     assert (row._problem, row._raw, row.is_deleted, row._rescued_data) == (None, None, False, None)
 
@@ -208,6 +309,20 @@ def test_a_document_that_cannot_be_read_has_its_reason_and_is_kept_whole(
         assert row._raw == content.decode()
 
 
+def test_what_was_looked_for_is_told(parsed: dict[str, Row]) -> None:
+    detail = parsed["other.json"]._detail
+    assert all(name in detail for name in ("`results`", "`Transcript`", "`ConversationAnalytics`"))
+
+
+def test_the_pattern_of_the_id_can_be_set(spark: SparkSession) -> None:
+    table = transcripts(id_pattern=r"^calls/(.+)/transcript\.json$")
+    content = b'{"results": {"items": []}}'
+    keys = ["calls/a/b/transcript.json", "calls/c/redacted-d/transcript.json", "other/e.json"]
+    rows = _parse(spark, [(key, content) for key in keys], table)
+    found = [(rows[key].transcript_id or None, rows[key]._problem) for key in keys]
+    assert found == [("a/b", None), ("c/d", None), (None, "missing_key")]
+
+
 def test_the_sequence_of_a_document_is_its_time_key_and_content(parsed: dict[str, Row]) -> None:
     content, _ = BAD["redacted-.json"]
     row = parsed["redacted-.json"]
@@ -219,12 +334,18 @@ def test_the_sequence_of_a_document_is_its_time_key_and_content(parsed: dict[str
     not REAL.is_dir(), reason="the real inputs lie beside the repository, and here they do not"
 )
 def test_real_transcripts_tell_what_a_reader_finds_in_them(spark: SparkSession) -> None:
-    """Counted by hand in the files: the last end_time, the labels, the items that are no punctuation."""
+    """Counted by hand in the files: the last end_time, the labels, the words that are no punctuation."""
     expected = {
+        "../pca/pca-ui.testfile.json": (28.67, "Duration", 2, 94, None),
+        # An excerpt with "..." in it.
+        "aws-docs.tca-compiled.elided.txt": (None, None, None, None, "not_json"),
         "aws-docs.diarization.json": (9.24, "end_time", 2, 10, None),
         "aws-docs.channel-id.json": (9.25, "end_time", 2, 10, None),
         # A result of streaming, which has no `results`.
         "aws-docs.pii-redaction.json": (None, None, None, None, "unknown_document_shape"),
+    }
+    assert {p.resolve() for p in REAL.parent.glob("*/*") if p.parent.name in ("transcribe", "pca")} == {
+        (REAL / name).resolve() for name in expected
     }
     rows = _parse(spark, [(name, (REAL / name).read_bytes()) for name in expected])
     found = {
@@ -278,3 +399,14 @@ def test_a_transcript_that_is_written_again_is_read_again_and_the_newest_wins(
         [("transcripts", "not_json", "bad", f"{lake.documents}/odd 50%+[b] ü# bad.json".lstrip("/"))],
         "source string, reason string, raw string, object string",
     )
+
+
+def test_a_location_that_is_not_there_before_its_first_document_is_waited_for(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    lake = Lake(spark, tmp_path, (TRANSCRIPTS,))
+    lake.pca.rmdir()
+    lake.ingest_well()
+    document = {"ConversationAnalytics": {"GUID": "first"}}
+    lake.write_document("a.json", document, mtime=1_767_000_000, below=lake.pca)
+    assert lake.ingest_well()["transcripts_pca_calls"].batches.upserts == 1

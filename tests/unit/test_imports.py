@@ -117,6 +117,7 @@ def test_table_files_know_nothing_of_how_they_are_applied() -> None:
         known = {i for i in _imports(MODULES[name]) if _belongs(i, "lakehouse") and i in MODULES}
         assert known <= {
             "lakehouse.table",
+            "lakehouse.documents",
             "lakehouse.errors",
             "lakehouse.events",
             "lakehouse.tables",

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from lakehouse.local.coaching_figures import coaching_figures
 from lakehouse.local.sample_day import (
     CRITERIA,
     Delete,
@@ -27,9 +28,11 @@ from lakehouse.local.sample_day import (
     Update,
     sample_day,
 )
-from lakehouse.local.source_figures import answer_type, read_transcript
+from lakehouse.local.source_figures import answer_type
+from lakehouse.local.transcript_figures import Heard, read_transcript
 
 DAY = dt.date(2025, 10, 8)
+NOON = dt.datetime(2025, 10, 8, 12, tzinfo=dt.UTC)
 KEY_OF = {"calls": "callId", "scorecards": "guid"}
 PAYLOAD_NAMES = {
     *("agent_id", "agent_name", "allocation", "direction", "file_name", "first_or_follow_up", "medium"),
@@ -79,6 +82,15 @@ def payload_of(item: Item) -> dict[str, Any] | None:
     value = plain(item["payload"])
     payload: dict[str, Any] = json.loads(value) if isinstance(value, str) else value
     return payload
+
+
+def transcripts(operations: Iterable[Operation], folder: str = "transcripts/") -> list[Document]:
+    return [each for each in operations if isinstance(each, Document) and each.name.startswith(folder)]
+
+
+def read(document: Document) -> tuple[str, str, Heard] | None:
+    base = document.name.rpartition("/")[2].removesuffix(".json")
+    return read_transcript(document.body, base.removeprefix("redacted-"))
 
 
 def live_items(operations: Iterable[Operation]) -> dict[str, dict[str, Item]]:
@@ -312,14 +324,17 @@ def test_awkward_text_is_there(day: list[Operation]) -> None:
 # --- transcripts
 
 
-def test_transcripts_have_the_standard_shape(day: list[Operation]) -> None:
+def test_most_transcripts_have_the_standard_shape(day: list[Operation]) -> None:
     features: Counter[str] = Counter()
-    documents = [each for each in day if isinstance(each, Document)]
+    documents = transcripts(day)
     for each in documents:
         try:
             body = json.loads(each.body)
         except ValueError:
             features["torn"] += 1
+            continue
+        if "Transcript" in body:
+            features["call_analytics"] += 1
             continue
         assert each.name in (
             f"transcripts/{body['jobName']}.json",
@@ -353,21 +368,22 @@ def test_transcripts_have_the_standard_shape(day: list[Operation]) -> None:
     assert features["silent"]
     assert features["hidden"]
     assert features["redacted"] > 50
-    assert 0.2 < features["channel_labels"] / len(documents) < 0.3
-    assert 0.3 < features["audio_segments"] / len(documents) < 0.4
+    assert 0.08 < features["call_analytics"] / len(documents) < 0.16
+    standard = len(documents) - features["call_analytics"]
+    assert 0.2 < features["channel_labels"] / standard < 0.3
+    assert 0.3 < features["audio_segments"] / standard < 0.4
     assert 0 < features["audio_duration"] / len(documents) < 0.05
 
 
 def test_transcripts_of_calls_may_be_missing_rewritten_or_redacted(day: list[Operation]) -> None:
     calls = {key_text("calls", each.item) for each in of_table(day, "calls") if isinstance(each, Put)}
     bodies: dict[str, list[str]] = defaultdict(list)
-    for each in day:
-        if isinstance(each, Document):
-            bodies[each.name.removeprefix("transcripts/").removesuffix(".json")].append(each.body)
+    for each in transcripts(day):
+        bodies[each.name.removeprefix("transcripts/").removesuffix(".json")].append(each.body)
     plain_names = {name for name in bodies if not name.startswith("redacted-")}
     redacted = {name.removeprefix("redacted-") for name in bodies if name.startswith("redacted-")}
     assert plain_names | redacted <= calls
-    assert 0.04 < len(calls - plain_names - redacted) / len(calls) < 0.12
+    assert 0.06 < len(calls - plain_names - redacted) / len(calls) < 0.15
     assert redacted & plain_names
     assert redacted - plain_names
     rewritten = [versions for versions in bodies.values() if len(versions) == 2]
@@ -375,11 +391,111 @@ def test_transcripts_of_calls_may_be_missing_rewritten_or_redacted(day: list[Ope
     assert all(first != second for first, second in rewritten)
 
 
+def test_call_analytics_transcripts_agree_with_themselves(day: list[Operation]) -> None:
+    unstated = 0
+    found = [each.body for each in transcripts(day) if each.body.startswith('{"JobName"')]
+    for body in map(json.loads, filter(lambda body: body.endswith("}"), found)):
+        assert body["JobStatus"] == "COMPLETED"
+        ends = [0]
+        for turn in body["Transcript"]:
+            assert ends[-1] <= turn["BeginOffsetMillis"] < turn["EndOffsetMillis"]
+            ends.append(turn["EndOffsetMillis"])
+            words = [each["Content"] for each in turn["Items"] if each["Type"] == "pronunciation"]
+            assert turn["Content"] == " ".join(words) + turn["Items"][-1]["Content"]
+        roles = {turn["ParticipantRole"] for turn in body["Transcript"]}
+        assert roles <= {each["ParticipantRole"] for each in body["Participants"]}
+        stated = body.get("ConversationCharacteristics")
+        unstated += stated is None
+        assert stated is None or stated["TotalConversationDurationMillis"] >= ends[-1]
+    assert 0 < unstated < len(found) / 4
+
+
 def test_answer_types_and_durations_are_believable(day: list[Operation]) -> None:
-    heard = [read_transcript(each.name, each.body) for each in day if isinstance(each, Document)]
-    answers = Counter(answer_type(each) for each in heard)
+    told = filter(None, map(read, transcripts(day)))
+    heard = [each for _, _, each in told]
+    answers = Counter(map(answer_type, heard))
     assert answers.keys() == {"Human", "NoAnswer", "Unknown", "Voicemail"}
     assert answers["Human"] > answers["Voicemail"] > answers["Unknown"]
     lengths = [each.seconds for each in heard if each.seconds and answer_type(each) == "Human"]
     assert 150 < statistics.median(lengths) < 330
     assert statistics.mean(lengths) > 1.15 * statistics.median(lengths)  # a long tail, as log-normals have
+
+
+# --- PCA files
+
+
+def test_some_calls_have_a_pca_file_beside_the_transcript_and_some_have_only_that(
+    day: list[Operation],
+) -> None:
+    own = {each.name.rpartition("/")[2].removeprefix("redacted-")[:36] for each in transcripts(day)}
+    id_of = {}
+    for each in of_table(day, "calls"):
+        item = each.item if isinstance(each, Put) else getattr(each, "changes", {})
+        if payload := payload_of(item):
+            call = key_text("calls", item if "callId" in item else each.key)  # type: ignore[union-attr]
+            id_of[payload["file_name"].split("_GUID_")[1].split("_")[0]] = call
+    told = [each[0] for each in map(read, transcripts(day, "pca/parsedFiles/")) if each]
+    calls = {id_of[key] for key in told if key in id_of}
+    assert len(calls & own) > 60
+    assert len(calls - own) > 40
+    assert 0 < sum(key not in id_of for key in told) < 0.1 * len(told)  # of no call that is known
+
+
+def test_pca_files_are_rewritten_redacted_torn_or_foreign(day: list[Operation]) -> None:
+    documents = transcripts(day, "pca/parsedFiles/")
+    bodies: dict[str, list[str]] = defaultdict(list)
+    for each in documents:
+        bodies[each.name].append(each.body)
+    assert 120 < len(bodies) < 220
+    rewritten = [versions for versions in bodies.values() if len(versions) == 2]
+    assert rewritten
+    assert all(first != second for first, second in rewritten)
+    twins = [name for name in bodies if "redacted-" in name]
+    assert twins
+    assert all(name.replace("redacted-", "") in bodies for name in twins)
+    unread = [each.body for each in documents if read(each) is None]
+    assert any(body.startswith('{"ConversationAnalytics"') for body in unread)
+    assert any("s3:TestEvent" in body for body in unread)
+    assert len(unread) < 0.1 * len(documents)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_coaching_rule_and_every_priority_occurs(seed: int) -> None:
+    found = {(each.name, each.body, NOON) for each in transcripts(sample_day(DAY, seed=seed), "pca/")}
+    assert {*coaching_figures(found)} == {
+        *((f"{who}_negative_sentiment", how) for who in ("agent", "customer") for how in ("medium", "high")),
+        *((name, "medium") for name in ("agent_dominates", "agent_silent", "customer_sentiment_fell")),
+        *((name, "low") for name in ("long_silence", "long_call")),
+    }
+
+
+def test_pca_files_vary_as_genuine_ones_do(day: list[Operation]) -> None:
+    features: Counter[str] = Counter()
+    for each in transcripts(day, "pca/parsedFiles/"):
+        if read(each) is None:
+            continue
+        body = json.loads(each.body)
+        analytics = body["ConversationAnalytics"]
+        features[f"duration as {type(analytics['Duration']).__name__}"] += 1
+        features["agent unknown"] += analytics["Agent"] == "None"
+        features["guid None"] += analytics.get("GUID") == "None"
+        features["no labels"] += "SpeakerLabels" not in analytics
+        times = analytics.get("SpeakerTime", {})
+        features["agent second"] += analytics.get("SpeakerLabels", [{}])[0].get("Speaker") == "spk_1"
+        features["nobody timed"] += times.keys() == {"NonTalkTime"}
+        features["no times"] += not times
+        features["no segments"] += not body["SpeechSegments"]
+        for trend in analytics["SentimentTrends"].values():
+            assert -5 <= trend["SentimentScore"] <= 5
+            features["no quarters"] += "SentimentPerQuarter" not in trend
+        talk = sum(Decimal(str(time["TotalTimeSecs"])) for time in times.values())
+        assert talk <= Decimal(str(analytics["Duration"]))
+        features["on the limit"] += {q["Score"] for q in _quarters(analytics)} >= {3.3, 1.3}
+        dt.datetime.fromisoformat(analytics["ConversationTime"])
+    assert min(features.values()) > 0, features
+    assert 10 < features["on the limit"] < 0.4 * features.total()
+
+
+def _quarters(analytics: dict[str, Any]) -> list[dict[str, Any]]:
+    trends = analytics["SentimentTrends"].values()
+    return [quarter for trend in trends for quarter in trend.get("SentimentPerQuarter", [])]

@@ -9,17 +9,15 @@ from typing import Any
 
 import pytest
 
-from lakehouse.errors import DataError
 from lakehouse.local.sample_day import Delete, Document, Expire, Put, Update, sample_day
 from lakehouse.local.source_figures import (
     FigureRow,
-    Heard,
     ScorecardRow,
     analyst_figures,
     answer_type,
-    read_transcript,
     scorecard_figures,
 )
+from lakehouse.local.transcript_figures import Heard
 
 DAY = dt.date(2025, 10, 8)
 NOON = dt.datetime(2025, 10, 8, 12, tzinfo=dt.UTC)
@@ -48,79 +46,14 @@ def named(call_id: str, body: str | bytes, at: dt.datetime = NOON) -> tuple[str,
     return f"transcripts/{call_id}.json", body, at
 
 
-def heard(body: str | bytes) -> Heard:
-    return read_transcript("transcripts/a.json", body)
+def parsed(seconds: object, *speakers: str, guid: str = "None") -> str:
+    """A PCA file of the given length in which each of the speakers says something."""
+    segments = [{"SegmentSpeaker": speaker, "SegmentEndTime": 1.0} for speaker in speakers]
+    analytics = {"GUID": guid, "Duration": seconds}
+    return json.dumps({"ConversationAnalytics": analytics, "SpeechSegments": segments})
 
 
-# --- one transcript
-
-
-def test_the_length_is_the_latest_end_of_items_segments_and_audio_segments() -> None:
-    words = word("3.5", speaker_label="spk_0"), word("6.88", speaker_label="spk_1"), {"type": "punctuation"}
-    later = {"end_time": "7.1", "speaker_label": "spk_0"}
-    latest = {"end_time": "7.25", "speaker_label": "spk_0"}
-    assert heard(transcript(*words)) == Heard(6.88, 2)
-    assert heard(transcript(*words, speaker_labels={"speakers": 2, "segments": [later]})) == Heard(7.1, 2)
-    assert heard(transcript(*words, speaker_labels={"segments": [later]}, audio_segments=[latest])) == Heard(
-        7.25, 2
-    )
-
-
-def test_ends_are_compared_as_numbers_not_as_text() -> None:
-    assert heard(talk("9.9", "spk_0")).seconds == 9.9
-    assert heard(transcript(word("9.9"), word("10.2"))).seconds == 10.2
-
-
-@pytest.mark.parametrize("duration", ["61.5", 61.5])
-def test_an_audio_duration_wins_over_any_end(duration: object) -> None:
-    assert heard(transcript(word("70.0"), audio_duration=duration)).seconds == 61.5
-
-
-@pytest.mark.parametrize("duration", [None, "", "long", "nan"])
-def test_an_audio_duration_that_is_no_number_does_not(duration: object) -> None:
-    assert heard(transcript(word("70.0"), audio_duration=duration)).seconds == 70.0
-
-
-def test_speakers_are_the_distinct_labels_of_all_three_places() -> None:
-    body = transcript(
-        word("1.0", speaker_label="spk_0"),
-        word("2.0", speaker_label="spk_0"),
-        speaker_labels={"speakers": 9, "segments": [{"end_time": "2.0", "speaker_label": "spk_1"}]},
-        audio_segments=[{"end_time": "2.0", "speaker_label": "spk_2"}],
-    )
-    assert heard(body) == Heard(2.0, 3)
-
-
-def test_channels_count_only_where_something_is_said_in_them() -> None:
-    listed = {"channels": [{"channel_label": "ch_0"}, {"channel_label": "ch_1"}], "number_of_channels": 2}
-    one = transcript(word("12.0", channel_label="ch_0"), channel_labels=listed)
-    two = transcript(word("12.0", channel_label="ch_0"), word("13.0", channel_label="ch_1"))
-    assert heard(one) == Heard(12.0, 1)
-    assert heard(two) == Heard(13.0, 2)
-
-
-def test_speaker_labels_count_and_the_channel_beside_them_does_not() -> None:
-    labels = {"channel_label": "ch_0", "segments": [{"end_time": "5", "speaker_label": "spk_0"}]}
-    body = transcript(word("5", speaker_label="spk_0", channel_label="ch_0"), speaker_labels=labels)
-    assert heard(body) == Heard(5.0, 1)
-
-
-def test_a_silent_transcript_has_no_length_and_no_speakers() -> None:
-    assert heard(transcript(speaker_labels={"speakers": 0, "segments": []})) == Heard(None, 0)
-
-
-@pytest.mark.parametrize(
-    "body",
-    ["", "{", "[]", "null", '"text"', "{}", '{"results": null}', '{"results": {"items": [7]}}', b"\xff{}"],
-)
-def test_what_cannot_be_read_tells_nothing(body: str | bytes) -> None:
-    assert heard(body) == Heard(None, 0)
-
-
-@pytest.mark.parametrize("member", ["ConversationCharacteristics", "ConversationAnalytics"])
-def test_another_shape_is_refused_by_name(member: str) -> None:
-    with pytest.raises(DataError, match=r"transcripts/a\.json"):
-        heard(json.dumps({member: {}}))
+# --- how a call was answered
 
 
 @pytest.mark.parametrize(
@@ -158,7 +91,7 @@ def test_calls_are_grouped_averaged_and_counted() -> None:
         named("g", "{torn"),
         named("nobody", talk("99.0", "spk_0")),
         ("transcripts/.write_access_check_file.temp", "", NOON),
-        ("parsedFiles/a.json", '{"ConversationAnalytics": {}}', NOON),
+        ("summaries/e.json", parsed("80", "spk_0", "spk_1"), NOON),
     ]
     assert analyst_figures(calls, documents, DAY) == [
         FigureRow("inbound", "Human", 2, 60.75, 1),
@@ -237,15 +170,39 @@ def test_a_redacted_twin_describes_the_same_call_and_the_newest_wins() -> None:
         assert figures(*[named("a", short), named("redacted-a", long)][::order]) == ("Human", 80.0)  # by name
         within = NOON + dt.timedelta(microseconds=999)  # the same millisecond: by name again
         assert figures(*[named("a", short, within), named("redacted-a", long)][::order]) == ("Human", 80.0)
-        torn = named("redacted-a", "{torn", newer)
-        assert figures(*[named("a", short, older), torn][::order]) == ("Unknown", None)
+        torn = named("redacted-a", "{torn", newer)  # it is set apart, and the older one stays
+        assert figures(*[named("a", short, older), torn][::order]) == ("Voicemail", 20.0)
 
 
 def test_a_transcript_is_found_by_call_id_else_by_the_guid_in_the_file_name() -> None:
     item = call("a", file_name="20251008_GUID_77-88_x.wav")
     by_guid, by_id = named("77-88", talk("80", "spk_0")), named("a", talk("20", "spk_0"))
     assert analyst_figures([item], [by_guid], DAY)[0].average_seconds == 80.0
-    assert analyst_figures([item], [by_guid, by_id], DAY)[0].average_seconds == 20.0
+    newer = named("a", talk("20", "spk_0"), NOON + dt.timedelta(seconds=1))
+    for found in ([by_guid, newer], [newer, by_guid]):
+        assert analyst_figures([item], found, DAY)[0].average_seconds == 20.0
+    newer = named("77-88", talk("80", "spk_0"), NOON + dt.timedelta(seconds=1))
+    for found in ([by_id, newer], [newer, by_id]):
+        assert analyst_figures([item], found, DAY)[0].average_seconds == 80.0
+
+
+def test_a_pca_file_is_found_by_its_guid_and_comes_after_transcribe_s_own() -> None:
+    item = call("a", file_name="20251008_GUID_77-88_x.wav")
+    pca = ("pca/parsedFiles/x.wav.json", parsed("300", "spk_0", "spk_1", guid="77-88"), NOON)
+    older = named("a", talk("20", "spk_0"), NOON - dt.timedelta(days=1))
+    torn = named("a", "{torn", NOON)
+    nothing_said = named("a", talk("0"), NOON)
+
+    def seconds(*documents: tuple[str, str | bytes, dt.datetime]) -> float | None:
+        (row,) = analyst_figures([item], documents, DAY)
+        return row.average_seconds
+
+    assert seconds(pca) == 300.0
+    assert seconds(pca, older) == 20.0
+    assert seconds(pca, torn) == 300.0
+    assert seconds(pca, nothing_said) is None
+    assert seconds((pca[0].replace("x.wav", "redacted-x.wav"), *pca[1:])) == 300.0
+    assert seconds(("pca/parsedFiles/77-88.json", parsed("40", "spk_0"), NOON)) == 40.0
 
 
 def test_a_transcript_may_lie_under_a_prefix() -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from lakehouse.cli.documents import document_options, document_places
 from lakehouse.cli.show import err, out, print_error, warehouse_option
 from lakehouse.errors import ConfigurationError
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     "--landing", required=True, metavar="PATH_OR_URL", help="Where the writer lands, a folder a source."
 )
 @warehouse_option(required=True)
-@click.option("--transcripts", metavar="PATH_OR_URL", help="Where transcript documents lie.")
+@document_options
 @click.option(
     "--follow",
     is_flag=False,
@@ -41,6 +42,7 @@ def ingest(
     landing: str,
     warehouse: Path,
     transcripts: str | None,
+    pca: str | None,
     follow: str | None,
     wait: float,
     max_files: int,
@@ -51,15 +53,13 @@ def ingest(
     from lakehouse.tables import TABLES, table
 
     chosen = tuple(table(name) for name in dict.fromkeys(tables)) or TABLES
-    if transcripts is None and any(t.source == "transcripts" for t in chosen) and tables:
-        raise ConfigurationError("Table 'transcripts' is read from documents: say where with --transcripts.")
+    documents = document_places(transcripts, pca, needed_by=chosen if tables else ())
     try:
         trigger = engine.Trigger.parse(follow) if follow else engine.Trigger()
     except ConfigurationError as error:
         raise click.BadParameter(
             f"{error} Write it in quotes behind --follow; tables stand before it.", param_hint="--follow"
         ) from error
-    documents = {"transcripts": transcripts} if transcripts else {}
     settings = local_settings(warehouse, landing=landing, documents=documents, max_files=max_files)
     stop = threading.Event()
     with _stopping(stop), _ingest_progress() as (show, line):
@@ -109,7 +109,7 @@ def _ingest_progress() -> Iterator[tuple[Callable[[str, int], None], Callable[[R
 
 
 def _cell(text: str, index: int) -> str:
-    return f"{text:<14}" if index == 0 else f"{text:>12}"
+    return f"{text:<22}" if index == 0 else f"{text:>12}"
 
 
 @contextmanager

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
+from lakehouse.cli.documents import document_options, document_places
 from lakehouse.cli.show import format_option, print_rows, quiet_spark, spinner, warehouse_option
-from lakehouse.errors import ConfigurationError
 
 
 @click.command()
@@ -17,7 +17,7 @@ from lakehouse.errors import ConfigurationError
     "--landing", required=True, metavar="PATH_OR_URL", help="Where the writer lands, a folder a source."
 )
 @warehouse_option(required=True)
-@click.option("--transcripts", metavar="PATH_OR_URL", help="Where transcript documents lie.")
+@document_options
 @click.option("--complete", is_flag=True, help="Landing has everything since the beginning: take my word.")
 @click.option(
     "--wait", default=0.0, metavar="SECONDS", help="Wait so long for the stream to stop, once caught up."
@@ -28,6 +28,7 @@ def rebuild(
     landing: str,
     warehouse: Path,
     transcripts: str | None,
+    pca: str | None,
     complete: bool,
     wait: float,
     style: str,
@@ -43,9 +44,7 @@ def rebuild(
     from lakehouse.tables import table as declared
 
     wanted = declared(table)
-    if wanted.format == "documents" and transcripts is None:
-        raise ConfigurationError(f"Table {table!r} is read from documents: say where with --transcripts.")
-    documents = {"transcripts": transcripts} if transcripts else {}
+    documents = document_places(transcripts, pca, needed_by=[wanted])
     settings = local_settings(warehouse, landing=landing, documents=documents)
     with quiet_spark(warehouse, settings) as spark, spinner(f"rebuilding {table}:") as tell:
         done = engine.rebuild(spark, settings, wanted, complete=complete, wait=wait, on_progress=tell)

@@ -10,30 +10,27 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib
-import json
 import os
 import shutil
 import sys
 import time
-from collections import Counter, defaultdict, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table as Grid
 
 from lakehouse.errors import ConfigurationError, PlatformError
-from lakehouse.local import source_figures
 from lakehouse.local.aws import LocalAws
-from lakehouse.local.poller import Handler, StreamPoller
-from lakehouse.local.sample_day import Delete, Document, Expire, Operation, Put, Update, sample_day
+from lakehouse.local.demo_answers import ANALYSTS_QUERY, answers, plain_grid, show
+from lakehouse.local.demo_source import BUCKET, DOCUMENTS, SOURCE_MAP, Chain
+from lakehouse.local.poller import Handler
+from lakehouse.local.sample_day import Operation, sample_day
+from lakehouse.local.sample_items import sample_items
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -41,27 +38,10 @@ if TYPE_CHECKING:
     from lakehouse.ingest import Result
     from lakehouse.settings import Settings
 
+__all__ = ["ANALYSTS_QUERY", "DAY", "run_demo"]
+
 DAY = dt.date(2025, 10, 8)
-KEYS = {"calls": "callId", "scorecards": "guid"}
-BUCKET = "lakehouse-demo"
 MARK = ".lakehouse-demo"
-
-ANALYSTS_QUERY = """
-SELECT direction, answer_type,
-  count(*) AS calls,
-  avg(call_duration_seconds) AS average_seconds,
-  count_if(call_duration_seconds > 60) AS over_a_minute
-FROM gold.calls
-WHERE to_date(call_timestamp_utc) = DATE'{day}'
-GROUP BY direction, answer_type
-ORDER BY direction, answer_type
-"""
-"""A day's calls by direction and by who answered: how many, how long, how many over a minute."""
-
-SCORECARD_QUERY = """
-SELECT call_type, count(*) AS scorecards, round(avg(overall_score), 4) AS mean_score
-FROM gold.scorecards GROUP BY call_type ORDER BY call_type
-"""
 
 
 def run_demo(console: Console, warehouse: Path, *, calls: int, seed: int) -> bool:
@@ -74,144 +54,27 @@ def run_demo(console: Console, warehouse: Path, *, calls: int, seed: int) -> boo
     handler = _load_writer()
     _clear(warehouse)
     started = time.monotonic()
-    operations = list(sample_day(DAY, seed=seed, calls=calls))
+    day = list(sample_day(DAY, seed=seed, calls=calls))
+    # Items are shown for a week from their own time, so they are of these days.
+    items = list(sample_items(dt.datetime.now(dt.UTC), seed=seed, items=max(20, 3 * calls // 10)))
+    noon, middle = len(day) // 2, len(items) // 2
+    morning, afternoon = [*day[:noon], *items[:middle]], [*day[noon:], *items[middle:]]
     with LocalAws() as aws, _writer_environment(aws), _bars(console) as bars:
-        chain = _Chain(aws, handler)
+        chain = Chain(aws, handler)
         spark, settings = _open(bars, warehouse, aws)
-        half = len(operations) // 2
-        for name, part in (("morning", operations[:half]), ("afternoon", operations[half:])):
+        for name, part in (("morning", morning), ("afternoon", afternoon)):
             chain.write(part, bars.track(f"{name}: writing to DynamoDB and S3", len(part)))
             chain.pump(bars.track(f"{name}: streams → writer → landing", None))
             _ingest(console, bars, spark, settings, name)
-        items, documents = chain.source(bars.track("reading the source back", None))
-        found = spark.sql(ANALYSTS_QUERY.format(day=DAY.isoformat())).collect()
-        scored = spark.sql(SCORECARD_QUERY).collect()
-    expected = source_figures.analyst_figures(items["calls"], documents, DAY)
-    agree = _show_answer(console, found, expected)
-    agree &= _show_scorecards(console, scored, source_figures.scorecard_figures(items["scorecards"]))
-    _show_end(console, warehouse, operations, chain, agree, time.monotonic() - started)
+        live, documents = chain.source(bars.track("reading the source back", None))
+        found = answers(spark, live, documents, DAY)
+    agree = True
+    for answer in found:
+        show(console, answer)
+        agree &= answer.agrees
+    seconds = time.monotonic() - started
+    _show_end(console, warehouse, [*day, *items], chain.counted["delivered"], agree, seconds)
     return agree
-
-
-@dataclass
-class _Chain:
-    """The source side: two tables with streams, a bucket, and the pollers that feed the writer."""
-
-    aws: LocalAws
-    handler: Handler
-    pollers: list[StreamPoller] = field(default_factory=list)
-    deletes: dict[tuple[str, str], deque[bool]] = field(default_factory=lambda: defaultdict(deque))
-    expired: set[str] = field(default_factory=set)
-    counted: Counter[str] = field(default_factory=Counter)
-    rewrites: list[list[Document]] = field(default_factory=list)
-    written: Counter[str] = field(default_factory=Counter)
-
-    def __post_init__(self) -> None:
-        dynamodb = self.aws.client("dynamodb")
-        self.aws.client("s3").create_bucket(Bucket=BUCKET)
-        for table, key in KEYS.items():
-            made = dynamodb.create_table(
-                TableName=table,
-                KeySchema=[{"AttributeName": key, "KeyType": "HASH"}],
-                AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"}],
-                BillingMode="PAY_PER_REQUEST",
-                StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
-            )
-            arn = made["TableDescription"]["LatestStreamArn"]
-            self.pollers.append(StreamPoller(self.aws.client("dynamodbstreams"), arn, self._deliver))
-
-    def write(self, operations: Sequence[Operation], step: Callable[[int], None]) -> None:
-        """Carry out the operations in order, documents beside them, a rewrite a second after its original."""
-        with ThreadPoolExecutor(4) as pool:
-            documents = []
-            for operation in operations:
-                if isinstance(operation, Document):
-                    if self._first(operation):
-                        documents.append(pool.submit(self._put_document, operation))
-                else:
-                    self._change(operation)
-                step(1)
-            for document in documents:
-                document.result()
-            # Modification times are whole seconds in S3: of two versions in one second neither is newer.
-            for version in self.rewrites:
-                time.sleep(1.1)
-                list(pool.map(self._put_document, version))
-            self.rewrites.clear()
-
-    def _first(self, document: Document) -> bool:
-        version = self.written[document.name]
-        self.written[document.name] += 1
-        if version == 0:
-            return True
-        while len(self.rewrites) < version:
-            self.rewrites.append([])
-        self.rewrites[version - 1].append(document)
-        return False
-
-    def _put_document(self, document: Document) -> None:
-        self.aws.client("s3").put_object(Bucket=BUCKET, Key=document.name, Body=document.body.encode())
-
-    def _change(self, operation: Put | Update | Delete | Expire) -> None:
-        dynamodb = self.aws.client("dynamodb")
-        self.counted[type(operation).__name__] += 1
-        if isinstance(operation, Put):
-            dynamodb.put_item(TableName=operation.table, Item=operation.item)
-        elif isinstance(operation, Update):
-            names = {f"#{i}": name for i, name in enumerate(operation.changes)}
-            dynamodb.update_item(
-                TableName=operation.table,
-                Key=operation.key,
-                UpdateExpression="SET " + ", ".join(f"#{i} = :{i}" for i in range(len(names))),
-                ExpressionAttributeNames=names,
-                ExpressionAttributeValues={f":{i}": v for i, v in enumerate(operation.changes.values())},
-            )
-        else:
-            key = json.dumps(operation.key, sort_keys=True)
-            self.deletes[operation.table, key].append(isinstance(operation, Expire))
-            dynamodb.delete_item(TableName=operation.table, Key=operation.key)
-
-    def pump(self, step: Callable[[int], None]) -> None:
-        """Deliver everything in the streams to the writer."""
-        for poller in self.pollers:
-            pumped = poller.pump()
-            self.counted["delivered"] += pumped.records
-            self.counted["retries"] += pumped.retries
-            step(pumped.records)
-
-    def _deliver(self, event: dict[str, Any], context: Any) -> Any:
-        """Call the writer, with expiries marked as DynamoDB marks them."""
-        for record in event["Records"]:
-            if record["eventName"] != "REMOVE":
-                continue
-            table = record["eventSourceARN"].split("/")[1]
-            key = json.dumps(record["dynamodb"]["Keys"], sort_keys=True)
-            pending = self.deletes[table, key]
-            if record["eventID"] in self.expired or (pending and pending.popleft()):
-                self.expired.add(record["eventID"])
-                record["userIdentity"] = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
-        return self.handler(event, context)
-
-    def source(
-        self, step: Callable[[int], None]
-    ) -> tuple[dict[str, list[dict[str, Any]]], list[tuple[str, bytes, dt.datetime]]]:
-        """The items in the tables and the documents in the bucket, as they are at the end."""
-        items: dict[str, list[dict[str, Any]]] = {}
-        for table in KEYS:
-            pages = self.aws.client("dynamodb").get_paginator("scan").paginate(TableName=table)
-            items[table] = [item for page in pages for item in page["Items"]]
-            step(len(items[table]))
-        s3 = self.aws.client("s3")
-        pages_of_keys = s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix="transcripts/")
-        listed = [entry for page in pages_of_keys for entry in page.get("Contents", [])]
-
-        def read(entry: Any) -> tuple[str, bytes, dt.datetime]:
-            step(1)
-            body = s3.get_object(Bucket=BUCKET, Key=entry["Key"])["Body"].read()
-            return entry["Key"], body, entry["LastModified"]
-
-        with ThreadPoolExecutor(4) as pool:
-            return items, list(pool.map(read, listed))
 
 
 # --- the lakehouse side ----------------------------------------------------------------------------
@@ -223,7 +86,9 @@ def _open(bars: _Bars, warehouse: Path, aws: LocalAws) -> tuple[SparkSession, Se
 
     step = bars.track("starting Spark, creating tables", None)
     settings = local_settings(
-        warehouse, landing=f"s3a://{BUCKET}/landing", documents={"transcripts": f"s3a://{BUCKET}/transcripts"}
+        warehouse,
+        landing=f"s3a://{BUCKET}/landing",
+        documents={source: f"s3a://{BUCKET}/{folder}" for source, folder in DOCUMENTS.items()},
     )
     spark = open_warehouse(settings, TABLES, s3=aws.s3_endpoint)
     step(0)
@@ -244,8 +109,8 @@ def _ingest(console: Console, bars: _Bars, spark: SparkSession, settings: Settin
 
 
 def _grid(title: str, results: Iterable[Result]) -> Grid:
-    grid = _plain_grid(title)
-    grid.add_column("table", no_wrap=True)
+    grid = plain_grid(title)
+    grid.add_column("table", overflow="fold")
     for name in ("files", "records", "upserts", "deletes", "stale", "quarantined", "seconds"):
         grid.add_column(name, justify="right", no_wrap=True)
     for result in results:
@@ -255,80 +120,22 @@ def _grid(title: str, results: Iterable[Result]) -> Grid:
     return grid
 
 
-# --- what is shown at the end -------------------------------------------------------------------------
-
-
-def _plain_grid(title: str) -> Grid:
-    return Grid(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-
-
-def _show_answer(
-    console: Console, found: Sequence[Any], expected: Sequence[source_figures.FigureRow]
-) -> bool:
-    grid = _plain_grid(f"The analysts' answer for {DAY} (UTC): from the tables, and counted from the source")
-    grid.add_column("direction", no_wrap=True)
-    grid.add_column("answered", no_wrap=True)
-    for name in ("calls", "avg s", "> 1 min"):
-        grid.add_column(name, justify="right")
-        grid.add_column("source", justify="right", style="dim")
-    grid.add_column("")
-    tables = {
-        (r["direction"], r["answer_type"]): (r["calls"], r["average_seconds"], r["over_a_minute"])
-        for r in found
-    }
-    source = {(e.direction, e.answer_type): (e.calls, e.average_seconds, e.over_a_minute) for e in expected}
-    agree = True
-    for key in sorted({*tables, *source}, key=lambda k: (k[0] or "", k[1])):
-        left, right = tables.get(key), source.get(key)
-        same = left is not None and right is not None and _same(left, right)
-        agree &= same
-        pairs = [cell for i in range(3) for cell in (_number(left, i), _number(right, i))]
-        grid.add_row(key[0] or "[dim]null[/]", key[1], *pairs, "[green]✓[/]" if same else "[bold red]✗[/]")
-    console.print(grid)
-    return agree and bool(source)
-
-
-def _same(left: tuple[Any, ...], right: tuple[Any, ...]) -> bool:
-    if left[0] != right[0] or left[2] != right[2]:
-        return False
-    if left[1] is None or right[1] is None:
-        return left[1] is None and right[1] is None
-    return bool(abs(left[1] - right[1]) < 1e-6)
-
-
-def _number(row: tuple[Any, ...] | None, index: int) -> str:
-    if row is None or row[index] is None:
-        return "-"
-    return f"{row[index]:,.2f}" if index == 1 else f"{row[index]:,}"
-
-
-def _show_scorecards(
-    console: Console, found: Sequence[Any], expected: Sequence[source_figures.ScorecardRow]
-) -> bool:
-    tables = {r[0]: (r[1], Decimal(str(r[2])) if r[2] is not None else None) for r in found}
-    source = {e.group: (e.scorecards, e.mean_score) for e in expected}
-    agree = tables == source and bool(source)
-    verdict = "[green]✓[/]" if agree else f"[bold red]✗[/] tables {tables}, source {source}"
-    total = sum(row[0] for row in source.values())
-    console.print(
-        f"Scorecards by call type: {total:,} live, counts and mean scores {verdict}", highlight=False
-    )
-    return agree
+# --- around it ----------------------------------------------------------------------------------------
 
 
 def _show_end(
     console: Console,
     warehouse: Path,
     operations: Sequence[Operation],
-    chain: _Chain,
+    delivered: int,
     agree: bool,
     seconds: float,
 ) -> None:
     kinds = Counter(type(o).__name__ for o in operations)
     console.print(
         f"\n{kinds['Put']:,} puts, {kinds['Update']:,} updates, {kinds['Delete']:,} deletes, "
-        f"{kinds['Expire']:,} expiries (simulated), {kinds['Document']:,} transcripts; "
-        f"{chain.counted['delivered']:,} stream records delivered; {seconds:.0f} s in all.",
+        f"{kinds['Expire']:,} expiries (simulated), {kinds['Document']:,} documents; "
+        f"{delivered:,} stream records delivered; {seconds:.0f} s in all.",
         highlight=False,
     )
     if agree:
@@ -343,9 +150,6 @@ def _show_end(
     for query in ("SELECT * FROM gold.calls LIMIT 5", deleted, set_apart):
         line = f'  uv run lakehouse sql{home} "{query}"'
         console.print(line, highlight=False, soft_wrap=True, markup=False)
-
-
-# --- around it ----------------------------------------------------------------------------------------
 
 
 class _Bars:
@@ -392,7 +196,8 @@ def _load_writer() -> Handler:
 @contextmanager
 def _writer_environment(aws: LocalAws) -> Iterator[None]:
     """The environment that the function would have, on the local AWS alone."""
-    wanted = {**aws.environment, "S3_BUCKET": BUCKET, "S3_PREFIX": "landing", "LOG_LEVEL": "WARNING"}
+    wanted = {**aws.environment, "S3_BUCKET": BUCKET, "S3_PREFIX": "landing"}
+    wanted |= {"SOURCE_MAP": SOURCE_MAP, "LOG_LEVEL": "WARNING"}
     before = dict(os.environ)
     for name in [n for n in os.environ if n.startswith("AWS_") or n in ("SOURCE_MAP", "MAX_RECORDS")]:
         del os.environ[name]

@@ -1,13 +1,15 @@
 """A believable day in a contact centre that rents out storage units, made up from a seed and a date.
 
 `sample_day` yields what the centre's systems write, in the order of time: changes of the DynamoDB
-tables `calls` and `scorecards`, and the transcripts that Amazon Transcribe leaves in S3. The same
-arguments give the same operations, to the byte. Attribute values are typed for boto3's low-level
-client; shapes are those that the tables read. People, places and words are invented.
+tables `calls` and `scorecards`, the transcripts that Amazon Transcribe leaves in S3, and the parsed files
+that Post Call Analytics (PCA) leaves there of some calls. The same arguments give the same operations, to
+the byte. Attribute values are typed for boto3's low-level client; shapes are those that the tables read.
+People, places and words are invented.
 
 On purpose, because real days are like this: payloads that are JSON text, or come late, or never; call
 times with the site's offset, whose date is not the UTC date; keys that change thrice within a second,
-or are deleted and come back; transcripts that are missing, silent, torn, rewritten or redacted.
+or are deleted and come back; transcripts and parsed files that are missing, silent, torn, foreign,
+rewritten or redacted.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from random import Random
 from typing import Any, TypeAlias
+
+from lakehouse.local import sample_documents
+from lakehouse.local.sample_pca import Recorded, parsed_file
 
 Item: TypeAlias = dict[str, Any]  # attribute name → typed value; Any, so that boto3's stubs take it
 
@@ -59,7 +64,10 @@ class Expire:
 
 @dataclass(frozen=True)
 class Document:
-    """A transcript is written, or rewritten in place, under `name` (`transcripts/<call id>.json`)."""
+    """A document is written, or rewritten in place, under `name`.
+
+    `transcripts/<call id>.json`, or `pca/parsedFiles/<name of the recording>.json`.
+    """
 
     name: str
     body: str
@@ -72,6 +80,8 @@ _Timed: TypeAlias = tuple[dt.datetime, Operation]
 DAY_CURVE = (  # calls in each hour UTC, relative; the last two are the evening shift, after midnight UTC
     10, 5, 3, 2, 2, 2, 3, 5, 10, 20, 30, 50, 70, 90, 100, 95, 80, 85, 90, 80, 70, 50, 35, 25, 10, 5)
 SITES = ((11, "Tampa", -5), (12, "Austin", -6), (21, "Kraków", 1), (30, "Cebu", 8))  # hours ahead of UTC
+ZONES = {"Tampa": "America/New_York", "Austin": "America/Chicago", "Kraków": "Europe/Warsaw",
+         "Cebu": "Asia/Manila"}
 KINDS = {  # of calls: median, spread (of the logarithm), least and most seconds
     "conversation": (240, 0.8, 12, 3600), "voicemail": (28, 0.35, 10.5, 90), "no answer": (5, 0.5, 1.5, 9.5)}
 QUEUES = ((501, "Reservations"), (502, "Sales (new)"), (503, "Customer care"), (507, "Payments & billing"))
@@ -93,10 +103,6 @@ SUMMARIES = ("Caller wants a 5'x10' unit.", "Asked what a 10'x10' costs; will ca
 OUTCOMES = ("reserved", "quoted", "callback", "not interested", "resolved")
 INTENTS = ("new rental", "price question", "move out", "payment", "access problem")
 REASONS = ("reservation made", "quote sent", "escalated", "payment taken", None)
-NAMES_SPOKEN = ("Jordan", "Maplewood")  # what redaction hides
-VOCABULARY = (
-    *NAMES_SPOKEN, "hello", "thanks", "for", "calling", "how", "can", "I", "help", "you", "I'd", "like", "a",
-    "unit", "the", "ten", "by", "fifteen", "is", "free", "from", "Monday", "okay", "that's", "café", "street")
 # fmt: on
 
 
@@ -139,7 +145,14 @@ def _life_of_a_call(rng: Random, start: dt.datetime) -> Iterator[_Timed]:
     }  # fmt: skip
     called = _iso(start if rng.random() < 0.85 else local)
     yield from _call_changes(rng, {"callId": {"S": call_id}, "callTimestampUTC": {"S": called}}, facts, end)
-    yield from _documents(rng, call_id, 2 if kind == "conversation" else 1, seconds, end)
+    analysed = kind == "conversation" and (seconds > 1500 or rng.random() < 0.1)
+    if not analysed or rng.random() < 0.6:  # of some calls there is PCA's file only
+        yield from _documents(rng, call_id, 2 if kind == "conversation" else 1, seconds, end)
+    if analysed:
+        said = guid if rng.random() < 0.9 else rng.choice(("None", "None", "", None))
+        agent = agent_name if rng.random() < 0.9 else "None"
+        recorded = Recorded(said, agent, facts["file_name"], local, ZONES[site_name], seconds)
+        yield from _parsed_files(rng, recorded, guid, end)
     if kind == "conversation" and seconds > 45 and rng.random() < 0.7:
         yield from _scorecard(rng, guid, facts["agent_name"], local, end)
 
@@ -226,60 +239,45 @@ def _documents(rng: Random, call: str, speakers: int, seconds: float, end: dt.da
     story = rng.choices(list(stories), list(stories.values()))[0]
     name = f"transcripts/{call}.json"
     at = end + dt.timedelta(seconds=rng.uniform(20, 240))
-    body = _transcript(rng, call, speakers, seconds, silent=story == "silent")
+    write = sample_documents.call_analytics if rng.random() < 0.12 else sample_documents.standard
+    body = write(rng, call, speakers, seconds)
+    if story == "silent":
+        body = sample_documents.silent(rng, call, seconds)
     if story == "torn":
         yield at, Document(name, body[: len(body) // 2])
     elif story == "rewritten":  # the first version missed the end, and perhaps a speaker
-        yield at, Document(name, _transcript(rng, call, rng.randint(1, speakers), 0.9 * seconds))
+        yield at, Document(name, write(rng, call, rng.randint(1, speakers), 0.9 * seconds))
     elif story not in ("none", "redacted"):
         yield at, Document(name, body)
     if story == "rewritten" or (story == "torn" and rng.random() < 0.5):
         yield at + dt.timedelta(minutes=rng.uniform(30, 240)), Document(name, body)
     if story in ("both", "redacted"):
-        for spoken in NAMES_SPOKEN:
-            body = body.replace(spoken, "[PII]")
-        yield at + dt.timedelta(seconds=2), Document(f"transcripts/redacted-{call}.json", body)
+        twin = Document(f"transcripts/redacted-{call}.json", sample_documents.redacted(body))
+        yield at + dt.timedelta(seconds=2), twin
 
 
-def _transcript(rng: Random, call: str, speakers: int, seconds: float, *, silent: bool = False) -> str:
-    """Standard Transcribe output of up to 40 words, the last of which ends at `seconds`."""
-    by_channel = rng.random() < 0.25
-    count = 0 if silent else rng.randint(10, 40) if seconds >= 10 else rng.randint(1, 6)
-    step, turn_length = seconds / max(count, 1), rng.randint(3, 8)
-    overhang = 0.5 if rng.random() < 0.1 else 0.0  # the last segment outlasts its last word
-    items: list[dict[str, Any]] = []
-    segments: list[dict[str, Any]] = []  # of results.speaker_labels
-    turns: list[dict[str, Any]] = []  # results.audio_segments
-    for first in range(0, count, turn_length):
-        speaker, last = len(turns) % speakers, min(first + turn_length, count)
-        label = {"channel_label": f"ch_{speaker}"} if by_channel else {"speaker_label": f"spk_{speaker}"}
-        ends = [step * (number + 1) for number in range(first, last)]
-        spans = [{"start_time": _text(t - min(0.9, 0.8 * step)), "end_time": _text(t), **label} for t in ends]
-        words = rng.choices(VOCABULARY, k=len(spans))
-        ids = range(len(items), len(items) + len(words) + 1)
-        for span, word in zip(spans, words, strict=True):
-            said = {"confidence": _text(rng.uniform(0.8, 1)), "content": word}
-            items.append({"id": len(items), "type": "pronunciation", **span, "alternatives": [said]})
-        said = {"confidence": "0.0", "content": "."}
-        items.append({"id": len(items), "type": "punctuation", **label, "alternatives": [said]})
-        until = _text(ends[-1] + (overhang if last == count else 0))
-        whole = {"start_time": spans[0]["start_time"], "end_time": until, **label}
-        segments.append({**whole, "items": spans})
-        turns.append({"id": len(turns), "transcript": " ".join(words) + ".", **whole, "items": [*ids]})
-    text = " ".join(turn["transcript"] for turn in turns)
-    results: dict[str, Any] = {"transcripts": [{"transcript": text}], "items": items}
-    if by_channel:  # both channels are listed, even where only one of them speaks
-        heard = [(ch, [item for item in items if item["channel_label"] == ch]) for ch in ("ch_0", "ch_1")]
-        channels = [{"channel_label": ch, "items": spoken} for ch, spoken in heard]
-        results["channel_labels"] = {"channels": channels, "number_of_channels": 2}
+def _parsed_files(rng: Random, call: Recorded, guid: str, end: dt.datetime) -> Iterator[_Timed]:
+    """Write PCA's file of the call: plain, again with other figures, redacted too, torn, or no such file."""
+    stories = {"plain": 80, "rewritten": 9, "both": 7, "torn": 2, "foreign": 2}
+    story = rng.choices(list(stories), list(stories.values()))[0]
+    folder, base = "pca/parsedFiles/", call.audio
+    if call.guid != guid and rng.random() < 0.5:  # a file that does not say which call it is of
+        base = guid
+    at = end + dt.timedelta(minutes=rng.uniform(5, 30))
+    body = parsed_file(rng, call)
+    if story == "torn":
+        yield at, Document(f"{folder}{base}.json", body[: len(body) // 2])
+    elif story == "foreign":
+        notice = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "example-recordings"}
+        yield at, Document(f"{folder}{base}.json", json.dumps(notice))
     else:
-        results["speaker_labels"] = {"speakers": min(speakers, len(turns)), "segments": segments}
-    if rng.random() < 0.35:
-        results["audio_segments"] = turns
-    if rng.random() < 0.02:
-        results["audio_duration"] = _text(seconds + rng.uniform(0.5, 4))
-    job = {"jobName": call, "accountId": "111122223333", "results": results, "status": "COMPLETED"}
-    return json.dumps(job, ensure_ascii=False)
+        yield at, Document(f"{folder}{base}.json", body)
+    if story == "rewritten" or (story == "torn" and rng.random() < 0.5):
+        again = Document(f"{folder}{base}.json", parsed_file(rng, call))
+        yield at + dt.timedelta(minutes=rng.uniform(30, 240)), again
+    if story == "both":
+        twin = Document(f"{folder}redacted-{base}.json", sample_documents.redacted(body))
+        yield at + dt.timedelta(seconds=2), twin
 
 
 def _typed(value: Any) -> Item:
@@ -289,10 +287,6 @@ def _typed(value: Any) -> Item:
     if value is None:
         return {"NULL": True}
     return {"S": value} if isinstance(value, str) else {"N": str(value)}
-
-
-def _text(seconds: float) -> str:
-    return str(round(seconds, 2))
 
 
 def _iso(at: dt.datetime) -> str:

@@ -2,8 +2,7 @@
 
 An independent second opinion on `gold.calls` and `silver.scorecards`: plain Python over the items as
 DynamoDB holds them and the transcripts as S3 lists them. It shares no code with the Spark side, on
-purpose. Rules: docs/analysts.md (Transcribe, `answer_type`, scorecards, which
-transcript is a call's) and 9 (the query). Transcripts are read in the standard shape only.
+purpose. Rules: docs/analysts.md (`answer_type`, scorecards, which transcript is a call's).
 """
 
 from __future__ import annotations
@@ -18,12 +17,17 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, TypeAlias
 
-from lakehouse.errors import DataError
+from lakehouse.local.transcript_figures import (
+    Heard,
+    ListedDocument,
+    Transcript,
+    as_object,
+    newest_transcripts,
+)
 
 Item: TypeAlias = Mapping[str, Any]  # attribute name → typed value, as a scan returns it
-ListedDocument: TypeAlias = tuple[str, str | bytes, dt.datetime]  # key, body, modification time
 
-TRANSCRIPT_NAME = re.compile(r"(?:.*/)?transcripts/(?:redacted-)?(?P<id>[^/]+)\.json")
+NOTHING_HEARD = Heard(None, 0)  # no transcript, or none that can be read
 CALL_GUID = re.compile(r"_GUID_([^_]+)_")
 
 
@@ -52,33 +56,21 @@ class ScorecardRow:
     mean_score: Decimal | None
 
 
-@dataclass(frozen=True)
-class Heard:
-    """What a transcript tells: its length in seconds, if that is known, and how many speak."""
-
-    seconds: float | None
-    speakers: int
-
-
-NOTHING_HEARD = Heard(None, 0)  # no transcript, or one that cannot be read
-
-
 def analyst_figures(
     call_items: Iterable[Item], documents: Iterable[ListedDocument], day: dt.date
 ) -> list[FigureRow]:
     """Count the calls of the UTC day `day` by direction and answer type, sorted by both (None first).
 
     `call_items` are the live items of `calls`; `documents` are the objects that S3 lists now, each
-    key once (others than transcripts are passed over). Raises DataError for a transcript in another
-    shape than the standard one.
+    key once (others than transcripts are passed over).
     """
-    transcripts = _newest_transcripts(documents)
+    transcripts = newest_transcripts(documents)
     groups: dict[tuple[str | None, str], list[float | None]] = defaultdict(list)
     for item in call_items:
         if _day_of(item) != day:
             continue
         payload = _payload(item)
-        heard = transcripts.get(item["callId"]["S"]) or transcripts.get(_guid(payload)) or NOTHING_HEARD
+        heard = _heard(transcripts, item["callId"]["S"], _guid(payload))
         groups[_text(payload.get("direction")), answer_type(heard)].append(heard.seconds)
 
     rows = []
@@ -121,52 +113,11 @@ def answer_type(heard: Heard) -> str:
     return "Voicemail" if heard.speakers == 1 else "Unknown"
 
 
-def read_transcript(name: str, body: str | bytes) -> Heard:
-    """Length and number of speakers of a transcript in Transcribe's standard shape.
-
-    The length is `audio_duration`, else the latest `end_time` of the three lists below; the speakers
-    are the distinct labels in them. A body that is no JSON object tells nothing.
-    """
-    try:
-        document = json.loads(body)
-    except ValueError:
-        return NOTHING_HEARD
-    if not isinstance(document, dict):
-        return NOTHING_HEARD
-    if "ConversationCharacteristics" in document or "ConversationAnalytics" in document:
-        raise DataError(f"{name} is no standard transcript: these figures cannot be computed without it.")
-
-    results = _object(document.get("results"))
-    entries = [
-        *_objects(results.get("audio_segments")),
-        *_objects(results.get("items")),
-        *_objects(_object(results.get("speaker_labels")).get("segments")),
-    ]
-    seconds = _number(results.get("audio_duration"))
-    if seconds is None:
-        ends = [_number(entry.get("end_time")) for entry in entries]
-        seconds = max((end for end in ends if end is not None), default=None)
-    # Outputs that are split by channel have channel labels instead of speaker labels.
-    speakers = {entry["speaker_label"] for entry in entries if entry.get("speaker_label")}
-    channels = {entry["channel_label"] for entry in entries if entry.get("channel_label")}
-    return Heard(seconds, len(speakers or channels))
-
-
-def _newest_transcripts(documents: Iterable[ListedDocument]) -> dict[str | None, Heard]:
-    """Transcript id → the newest of its documents; a redacted twin is a document of the same id.
-
-    Newest by modification time in milliseconds, then by key.
-    """
-    newest: dict[str, tuple[dt.datetime, str, str | bytes]] = {}
-    for name, body, modified in documents:
-        match = TRANSCRIPT_NAME.fullmatch(name)
-        if match is None:
-            continue
-        candidate = (modified.replace(microsecond=modified.microsecond // 1000 * 1000), name, body)
-        current = newest.get(match["id"])
-        if current is None or candidate[:2] > current[:2]:
-            newest[match["id"]] = candidate
-    return {id_: read_transcript(name, body) for id_, (_, name, body) in newest.items()}
+def _heard(transcripts: Mapping[str, Transcript], call_id: str, guid: str | None) -> Heard:
+    """What the call's transcript tells, by id or GUID: Transcribe's own before PCA's, then the newest."""
+    found = [transcripts[key] for key in (call_id, guid) if key is not None and key in transcripts]
+    best = max(found, key=lambda each: (each.shape != "pca", each.modified, each.key), default=None)
+    return best.heard if best else NOTHING_HEARD
 
 
 def _day_of(item: Item) -> dt.date | None:
@@ -182,9 +133,9 @@ def _payload(item: Item) -> Mapping[str, Any]:
     """`payload` as typed attributes or, where it is JSON text, as plain values; empty if there is none."""
     value = item.get("payload", {})
     if "M" in value:
-        return _object(value["M"])
+        return as_object(value["M"])
     try:
-        return _object(json.loads(value.get("S", "")))
+        return as_object(json.loads(value.get("S", "")))
     except ValueError:
         return {}
 
@@ -198,23 +149,6 @@ def _text(value: object) -> str | None:
 def _guid(payload: Mapping[str, Any]) -> str | None:
     match = CALL_GUID.search(_text(payload.get("file_name")) or "")
     return match[1] if match else None
-
-
-def _number(value: object) -> float | None:
-    """A number that arrives as text or as a number; None for anything else."""
-    try:
-        number = float(value) if isinstance(value, str | int | float) else math.nan
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _object(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _objects(value: object) -> list[dict[str, Any]]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def _four_decimals(value: Decimal) -> Decimal:

@@ -6,7 +6,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lakehouse.table import Column, Rule, Table, View
-from lakehouse.tables.transcripts import TRANSCRIPTS
+from lakehouse.tables.transcripts import transcripts
 
 
 def _transform(df: DataFrame) -> DataFrame:
@@ -50,15 +50,20 @@ CALLS = Table(
         query="""
 WITH transcripts AS (
   SELECT transcript_id,
-    struct(shape, duration_seconds, duration_source, speaker_count, s3_key) AS t
+    struct(
+      shape = 'pca' AS pca, _changed_at AS written,
+      duration_seconds, duration_source, speaker_count, s3_key
+    ) AS t
   FROM {transcripts}
 ),
 matched AS (
   SELECT c.*,
+    -- Where both fit: Transcribe's own before PCA's, then the newest.
     CASE
       WHEN own.t IS NULL THEN guid.t
-      WHEN own.t.shape = 'pca' AND guid.t.shape <> 'pca' THEN guid.t
-      ELSE own.t
+      WHEN guid.t IS NULL THEN own.t
+      WHEN own.t.pca <> guid.t.pca THEN IF(own.t.pca, guid.t, own.t)
+      ELSE IF(guid.t.written > own.t.written, guid.t, own.t)
     END AS t
   FROM {live} AS c
   LEFT JOIN transcripts AS own ON own.transcript_id = c.call_id
@@ -79,7 +84,7 @@ SELECT call_id, call_timestamp_raw, call_timestamp_utc, agent_id, agent_name, al
   t.s3_key AS transcript_s3_key,
   t.speaker_count AS speaker_count
 FROM matched
-""".replace("{transcripts}", TRANSCRIPTS.live),
+""".replace("{transcripts}", transcripts().live),
     ),
     history=True,
     rules=(

@@ -1,82 +1,180 @@
-"""transcripts: one row per transcript document, from the output of Amazon Transcribe.
+"""transcripts: one row per transcript, from what Amazon Transcribe and Post Call Analytics (PCA) write.
 
-Only the standard shape so far. A document is told by its members, never by its path.
+Three shapes: Transcribe's standard output, that of Transcribe Call Analytics, and PCA's parsed files. A
+document is told by its members, never by its path.
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from lakehouse.documents import UNKNOWN_SHAPE, folded, is_object, is_redacted, known, list_of, member
 from lakehouse.table import Column, Table
 
+ID_PATTERN = r"([^/]+?)(?:\.json)?$"
+"""Where the key of a document has the id of its call: the first group, less `redacted-`."""
+
 _PLACES = ("results.audio_segments", "results.items", "results.speaker_labels.segments")
-_PART = "array<struct<end_time: string, speaker_label: string, channel_label: string, type: string>>"
+_PART = "struct<end_time: string, speaker_label: string, channel_label: string, type: string>"
+_TURN = "struct<EndOffsetMillis: string, ParticipantRole: string, Items: array<struct<Type: string>>>"
+_SEGMENT = (
+    "struct<SegmentEndTime: string, SegmentSpeaker: string, WordConfidence: array<struct<Text: string>>>"
+)
 
 
-def _member(path: str, as_type: str) -> SparkColumn:
-    return F.try_variant_get("_document", f"$.{path}", as_type)
+def _number(text: SparkColumn) -> SparkColumn:
+    return text.try_cast("double")
 
 
-def _distinct(label: str) -> SparkColumn:
-    return F.array_distinct(F.array_compact(F.transform("_parts", lambda part: part[label])))
+def _latest(parts: SparkColumn, end: str) -> SparkColumn:
+    return F.array_max(F.transform(parts, lambda part: _number(part[end])))
 
 
-def _transform(df: DataFrame) -> DataFrame:
-    parts = F.concat(*(F.coalesce(_member(p, _PART), F.array().cast(_PART)) for p in _PLACES))
+def _speakers(parts: SparkColumn, label: str) -> SparkColumn:
+    """How many labels there are."""
+    return F.size(F.array_distinct(F.array_compact(F.transform(parts, lambda part: part[label]))))
+
+
+def _any(*counts: SparkColumn) -> SparkColumn:
+    """The first count that is not 0."""
+    return F.coalesce(*(F.when(count > 0, count) for count in counts), F.lit(0))
+
+
+def _said(kind: SparkColumn) -> SparkColumn:
+    return kind == "pronunciation"
+
+
+def _told(
+    language: SparkColumn,
+    durations: dict[str, SparkColumn],
+    speakers: SparkColumn,
+    words: SparkColumn,
+) -> SparkColumn:
+    """What a document of one shape tells; `durations`: in seconds, by the member that says so, best first."""
+    sources = (F.when(seconds.isNotNull(), name) for name, seconds in durations.items())
+    return F.struct(
+        known(language).alias("language"),
+        F.coalesce(*durations.values()).alias("duration_seconds"),
+        F.coalesce(*sources).alias("duration_source"),
+        speakers.alias("speaker_count"),
+        words.alias("word_count"),
+    )
+
+
+def _standard() -> SparkColumn:
+    parts = F.col("_parts")
+    stated = _number(member("results.audio_duration", "string"))
+    return _told(
+        member("results.language_code", "string"),
+        {"audio_duration": stated, "end_time": _latest(parts, "end_time")},
+        # Outputs that are split by channel have channel labels instead of speaker labels.
+        _any(_speakers(parts, "speaker_label"), _speakers(parts, "channel_label")),
+        F.size(F.filter(parts, lambda part: _said(part["type"]))),
+    )
+
+
+def _call_analytics() -> SparkColumn:
+    turns, total = F.col("_turns"), "ConversationCharacteristics.TotalConversationDurationMillis"
+    taking_part = _speakers(list_of("Participants", "struct<ParticipantRole: string>"), "ParticipantRole")
+    words = F.flatten(F.array_compact(F.transform(turns, lambda turn: turn["Items"])))
+    return _told(
+        member("LanguageCode", "string"),
+        {
+            "TotalConversationDurationMillis": _number(member(total, "string")) / 1000,
+            "EndOffsetMillis": _latest(turns, "EndOffsetMillis") / 1000,
+        },
+        # Participants[] names both, also where nobody speaks.
+        F.when(F.size(turns) > 0, _any(_speakers(turns, "ParticipantRole"), taking_part)).otherwise(0),
+        F.size(F.filter(words, lambda word: _said(word["Type"]))),
+    )
+
+
+def _pca() -> SparkColumn:
+    segments = F.col("_segments")
+    times = member("ConversationAnalytics.SpeakerTime", "map<string, variant>")
+    return _told(
+        member("ConversationAnalytics.LanguageCode", "string"),
+        {
+            "Duration": _number(member("ConversationAnalytics.Duration", "string")),
+            "SegmentEndTime": _latest(segments, "SegmentEndTime"),
+        },
+        _any(
+            _speakers(segments, "SegmentSpeaker"),
+            F.size(F.array_remove(F.coalesce(F.map_keys(times), F.array()), "NonTalkTime")),
+        ),
+        F.size(F.flatten(F.array_compact(F.transform(segments, lambda segment: segment["WordConfidence"])))),
+    )
+
+
+def _transform(df: DataFrame, *, id_pattern: str) -> DataFrame:
+    shape = (
+        F.when(is_object("results"), "standard")
+        .when(member("Transcript", "array<variant>").isNotNull(), "call_analytics")
+        .when(is_object("ConversationAnalytics"), "pca")
+    )
     df = df.select(
         "*",
-        parts.alias("_parts"),
-        _member("results.audio_duration", "string").try_cast("double").alias("_stated"),
+        shape.alias("shape"),
+        F.concat(*(list_of(place, _PART) for place in _PLACES)).alias("_parts"),
+        list_of("Transcript", _TURN).alias("_turns"),
+        list_of("SpeechSegments", _SEGMENT).alias("_segments"),
     )
-    latest = F.array_max(F.transform("_parts", lambda p: p["end_time"].try_cast("double")))
-    speakers = F.size(_distinct("speaker_label"))
-    # Outputs that are split by channel have channel labels instead of speaker labels.
-    channels = F.size(_distinct("channel_label"))
-    words = F.size(F.filter("_parts", lambda p: p["type"] == "pronunciation"))
-    shaped = _member("results", "map<string, variant>").isNotNull()
-    return df.select(
-        "*",
-        F.regexp_replace(
-            F.regexp_extract("_document_key", r"([^/]+?)(?:\.json)?$", 1), r"^redacted-", ""
-        ).alias("transcript_id"),
-        F.lit("standard").alias("shape"),
-        _member("results.language_code", "string").alias("language"),
-        F.coalesce("_stated", latest).alias("duration_seconds"),
-        F.when(F.col("_stated").isNotNull(), "audio_duration")
-        .when(latest.isNotNull(), "end_time")
-        .alias("duration_source"),
-        F.when(speakers > 0, speakers).otherwise(channels).alias("speaker_count"),
-        words.alias("word_count"),
+    told = (
+        F.when(F.col("shape") == "standard", _standard())
+        .when(F.col("shape") == "call_analytics", _call_analytics())
+        .when(F.col("shape") == "pca", _pca())
+    )
+    named = folded(F.regexp_extract("_document_key", id_pattern, 1))
+    guid = known(member("ConversationAnalytics.GUID", "string"))
+    unknown = F.col("shape").isNull()
+    looked_for = (
+        "no object `results` (Transcribe), no array `Transcript` (Call Analytics), "
+        "no object `ConversationAnalytics` (PCA)"
+    )
+    return df.select("*", told.alias("_told")).select(
+        *(c for c in df.columns if c not in ("_problem", "_detail")),
+        "_told.*",
+        F.coalesce(F.when(F.col("shape") == "pca", guid), named).alias("transcript_id"),
         F.col("_document_key").alias("s3_key"),
-        F.col("_document_key").rlike(r"(^|/)redacted-[^/]*$").alias("redacted"),
-    ).withColumns(
-        {
-            "_problem": F.coalesce("_problem", F.when(~shaped, "unknown_document_shape")),
-            "_detail": F.coalesce(
-                "_detail", F.when(~shaped, "no object `results` (standard Transcribe output)")
-            ),
-        }
+        is_redacted().alias("redacted"),
+        F.coalesce("_problem", F.when(unknown, UNKNOWN_SHAPE)).alias("_problem"),
+        F.coalesce("_detail", F.when(unknown, looked_for)).alias("_detail"),
     )
 
 
-TRANSCRIPTS = Table(
-    name="transcripts",
-    source="transcripts",
-    keys=("transcript_id",),
-    comment="One row per transcript: its duration, speakers and words, and where it lies.",
-    format="documents",
-    columns=(
-        Column("transcript_id", "string", "Id of the call, from the name of the document."),
-        Column("shape", "string", "Kind of document: standard."),
-        Column("language", "string", "Language of the transcript, where it says so."),
-        Column("duration_seconds", "double", "Length of the audio in seconds."),
-        Column("duration_source", "string", "Which member told the duration."),
-        Column("speaker_count", "int", "Number of distinct speakers, or of channels."),
-        Column("word_count", "int", "Number of spoken words."),
-        Column("s3_key", "string", "Key of the document."),
-        Column("redacted", "boolean", "True if the redacted twin of the transcript was read."),
-    ),
-    transform=_transform,
-)
+def transcripts(*, id_pattern: str = ID_PATTERN) -> Table:
+    """The table.
+
+    Args:
+        id_pattern: a regular expression, in Java's dialect, for the key of a document; its first group, less
+            `redacted-`, is the id of the call. After a change, `lakehouse rebuild` brings it to the rows that
+            are there.
+    """
+    return Table(
+        name="transcripts",
+        source="transcripts",
+        more_sources=("pca_calls",),
+        keys=("transcript_id",),
+        comment="One row per transcript: its duration, speakers and words, and where it lies.",
+        format="documents",
+        columns=(
+            Column(
+                "transcript_id",
+                "string",
+                "Id of the call, from the document's name; of a PCA file, its GUID.",
+            ),
+            Column("shape", "string", "Kind of document: standard, call_analytics or pca."),
+            Column("language", "string", "Language of the transcript, where it says so."),
+            Column("duration_seconds", "double", "Length of the audio in seconds."),
+            Column("duration_source", "string", "Which member told the duration."),
+            Column("speaker_count", "int", "Number of distinct speakers, or of channels."),
+            Column("word_count", "int", "Number of spoken words."),
+            Column("s3_key", "string", "Key of the document."),
+            Column("redacted", "boolean", "True if the redacted twin of the transcript was read."),
+        ),
+        transform=partial(_transform, id_pattern=id_pattern),
+    )
