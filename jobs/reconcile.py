@@ -22,7 +22,7 @@ from lakehouse.reconcile import reconcile
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse, compare, report. The exit status is 1 if table and source differ."""
+    """Parse, compare, report. The exit status is 3 if table and source differ."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         on_progress=print,
     )
     print(done, flush=True)
-    return 1 if done.verdict == "differ" else 0
+    return 3 if done.verdict == "differ" else 0
 
 
 if __name__ == "__main__":

@@ -87,14 +87,10 @@ class CorruptObjectError(DataError):
 class IncompleteLandingError(DataError):
     """Landing may not hold all that a table is to be made anew from; nothing was done."""
 
-    def __init__(self, table: str, landing: str) -> None:
+    def __init__(self, table: str, landing: str, because: str, what_next: str) -> None:
         self.table = table
         self.landing = landing
-        super().__init__(
-            f"Table {table!r} is not rebuilt: {landing} holds no complete snapshot with all that landed "
-            f"after it. Take one (lakehouse backfill {table} …) and start again; or, if landing has "
-            "everything since the beginning, say so with --complete."
-        )
+        super().__init__(f"Table {table!r} is not rebuilt: {landing} {because}. {what_next}")
 
 
 class LeaseError(LakehouseError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -49,8 +50,8 @@ class Source(Protocol):
     def some(self, folder: Path, keys: Sequence[Key]) -> None:
         """Write what the items of these keys are now, a tombstone for one that is gone."""
 
-    def repair(self, rows: Sequence[tuple[Key, str | None]]) -> None:
-        """Land what these items are now, each above a row's sequence; None if there is no row."""
+    def repair(self, rows: Sequence[tuple[Key, str | None]]) -> int:
+        """Land what these items are now, each above a sequence if there is one; how many records that are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +131,8 @@ def reconcile(
             some = frame.select("kind", *table.keys).limit(EXAMPLES - len(examples))
             examples += [row.asDict() for row in some.collect()]
             if repair:
-                for rows in _batches(frame, table):
-                    source.repair(rows)
-                    repaired += len(rows)
+                for rows in _batches(_above_history(spark, settings, table, frame), table):
+                    repaired += source.repair(rows)
                     on_progress(f"{repaired:,} repair records landed")
     verdict: Literal["agree", "differ", "repaired"] = "agree"
     if counts:
@@ -175,7 +175,8 @@ def _differences(
     keys = [*table.keys]
     items = _records(spark, table, folder).where("NOT is_deleted")
     # An item without updated_at gets one from its record; the row has it from another record.
-    own = F.when(F.col("updated_at") != F.unix_millis("_changed_at").cast("string"), F.col("updated_at"))
+    made_up = F.col("updated_at").eqNullSafe(F.unix_millis("_changed_at").cast("string"))
+    own = F.when(~made_up, F.col("updated_at"))
     items = items.select(*keys, _content(table).alias("source"), own.alias("_own"))
     rows = spark.table(settings.table("silver", table.name))
     if only is not None:
@@ -184,11 +185,11 @@ def _differences(
     rows = rows.select(
         *keys,
         F.when(live, _content(table)).alias("row"),
-        F.when(live, F.col("updated_at")).alias("_updated_at"),
+        F.when(live, own).alias("_updated_at"),
         F.col("_sequence").alias("sequence"),
     )
     both = items.join(rows, keys, "full_outer")
-    updated = F.col("_own").isNotNull() & ~F.col("_own").eqNullSafe(F.col("_updated_at"))
+    updated = ~F.col("_own").eqNullSafe(F.col("_updated_at"))
     kind = (
         F.when(F.col("source").isNull() & F.col("row").isNotNull(), "phantom")
         .when(F.col("source").isNotNull() & F.col("row").isNull(), "missing")
@@ -208,10 +209,26 @@ def _differences(
     )
 
 
+def _above_history(spark: SparkSession, settings: Settings, table: Table, found: DataFrame) -> DataFrame:
+    """Differences, with the highest sequence in the history for a key that has no row.
+
+    A repair below it would be undone by a rebuild. Without a history it stands as a snapshot does.
+    """
+    if not table.history:
+        return found
+    keys = [*table.keys]
+    history = spark.table(settings.table("silver", table.history_name)).join(found, keys, "left_semi")
+    highest = history.groupBy(keys).agg(F.max("_sequence").alias("_highest"))
+    sequence = F.coalesce(F.nullif("sequence", F.lit("")), "_highest", F.lit(""))
+    return found.join(highest, keys, "left").withColumn("sequence", sequence).drop("_highest")
+
+
 def _content(table: Table) -> Column:
     """A hash of everything in a row that comes from the item."""
     names = [c.name for c in table.columns] + ["_rescued_data"]
-    return F.sha2(F.to_json(F.struct(*names), {"ignoreNullFields": "false"}), 256)
+    whole = "yyyy-MM-dd'T'HH:mm:ss.SSSSSS"  # if not told otherwise, to_json writes milliseconds
+    options = {"ignoreNullFields": "false", "timestampFormat": whole, "timestampNTZFormat": whole}
+    return F.sha2(F.to_json(F.struct(*names), options), 256)
 
 
 def _batches(frame: DataFrame, table: Table) -> Iterator[list[tuple[Key, str | None]]]:
@@ -235,9 +252,16 @@ def _kept(frame: DataFrame, folder: Path) -> DataFrame:
 
 @contextmanager
 def _scratch(settings: Settings, table: Table) -> Iterator[Path]:
-    """A folder that Spark and this process see; it holds what the items hold, and is removed."""
-    folder = Path(settings.checkpoints) / "_reconcile" / f"{table.name}-{uuid.uuid4().hex}"
+    """A folder that Spark and this process see; it holds what the items hold, and is removed.
+
+    So is what a run has left that was killed: no run takes two days.
+    """
+    place = Path(settings.checkpoints) / "_reconcile"
+    folder = place / f"{table.name}-{uuid.uuid4().hex}"
     folder.mkdir(parents=True)
+    for left in place.iterdir():
+        if left.stat().st_mtime < time.time() - 2 * 86_400:
+            shutil.rmtree(left, ignore_errors=True)
     try:
         yield folder
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,12 @@ from typing import Literal
 from lakehouse.errors import ConfigurationError
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,255}")
+
+
+def _absolute(location: str) -> str:
+    """A relative path would not be found again in the paths that Spark tells."""
+    return location if "://" in location or not location else os.path.abspath(location)
+
 
 Layer = Literal["silver", "gold", "ops"]
 LAYERS: tuple[Layer, ...] = ("silver", "gold", "ops")
@@ -63,7 +70,9 @@ class Settings:
             )
         if self.max_files < 1:
             raise ConfigurationError(f"max_files is {self.max_files}; it must be at least 1.")
-        object.__setattr__(self, "landing", self.landing.rstrip("/") or "/")
+        object.__setattr__(self, "landing", _absolute(self.landing).rstrip("/") or "/")
+        documents = {name: _absolute(at) for name, at in self.documents.items()}
+        object.__setattr__(self, "documents", documents)
 
     def schema(self, layer: Layer) -> str:
         """The quoted two-part name of a schema."""

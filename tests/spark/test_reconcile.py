@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,17 +10,20 @@ from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
+from tests.local.export_support import write_export
 from tests.local.support import ITEM_KEYS, create_table
-from tests.spark.support import ITEMS, Lake, change, sequence
+from tests.spark.support import ITEMS, TRANSCRIPTS, Lake, change, sequence
 
 from lakehouse.aws.fresh import Reader
-from lakehouse.aws.objects import FolderObjects
+from lakehouse.aws.objects import FolderObjects, open_objects
 from lakehouse.aws.scan import backfill_scan
+from lakehouse.aws.snapshot import to_ms
 from lakehouse.aws.source import DynamoSource
 from lakehouse.errors import ConfigurationError
 from lakehouse.local.aws import LocalAws
-from lakehouse.reconcile import Reconciled, reconcile
-from lakehouse.tables.transcripts import TRANSCRIPTS
+from lakehouse.rebuild import rebuild
+from lakehouse.reconcile import Reconciled, _content, reconcile
+from lakehouse.table import Column, Table
 
 NAME = "prod-items"
 
@@ -27,10 +31,11 @@ NAME = "prod-items"
 class Place:
     """A DynamoDB table and the lake that is made from it."""
 
-    def __init__(self, aws: LocalAws, spark: SparkSession, folder: Path) -> None:
+    def __init__(self, aws: LocalAws, spark: SparkSession, folder: Path, table: Table = ITEMS) -> None:
+        self.table = table
         self.dynamodb = aws.client("dynamodb")
         self.label = create_table(self.dynamodb, NAME, ITEM_KEYS)
-        self.lake = Lake(spark, folder, (ITEMS,))
+        self.lake = Lake(spark, folder, (table,))
         self.landing = FolderObjects(Path(self.lake.settings.landing))
         Path(self.lake.settings.landing).mkdir()
 
@@ -42,9 +47,9 @@ class Place:
         self.lake.land("items", change(sequence(at, self.label), site="p", number=number, **more))
 
     def reconcile(self, wait: Any = lambda: None, **more: Any) -> Reconciled:
-        reader = Reader(self.dynamodb, ITEMS, NAME, "trim-horizon")
+        reader = Reader(self.dynamodb, self.table, NAME, "trim-horizon")
         source = DynamoSource(reader, self.landing)
-        return reconcile(self.lake.spark, self.lake.settings, ITEMS, source, wait, **more)
+        return reconcile(self.lake.spark, self.lake.settings, self.table, source, wait, **more)
 
     def rows(self) -> dict[str, str | None]:
         live = self.lake.state(ITEMS).where("NOT is_deleted").collect()
@@ -83,10 +88,14 @@ def test_each_drift_is_found_and_mended_and_a_change_that_comes_in_meanwhile_win
     place.land(2, "phantom", note="no such item")
     place.land(2, "dated", note="source", updated_at="2025-12-31")
     place.land(2, "mine", note="drifted")
+    place.land(2, "undated", note="source", updated_at="2025-12-31")
+    # Longer than a key may be.
+    place.land(2, "no key" * 200, note="no such item")
     place.lake.ingest_well()
     place.put("unseen")
+    place.put("undated")
     found = place.reconcile()
-    assert (found.missing, found.stale, found.phantom, found.unsettled) == (2, 3, 1, 0)
+    assert (found.missing, found.stale, found.phantom, found.unsettled) == (2, 4, 2, 0)
     assert (found.verdict, found.repaired) == ("differ", 0)
     told = {(e["kind"], e["number"]) for e in json.loads(found.examples)}
     assert told == {
@@ -95,16 +104,18 @@ def test_each_drift_is_found_and_mended_and_a_change_that_comes_in_meanwhile_win
         ("stale", "stale"),
         ("stale", "dated"),
         ("stale", "mine"),
+        ("stale", "undated"),
+        ("phantom", "no key" * 200),
         ("phantom", "phantom"),
     }
     before = place.rows()
-    assert place.reconcile(repair=True).repaired == 6
+    assert place.reconcile(repair=True).repaired == 8
     assert place.rows() == before
     # Behind the repair's read, but ingested together with it.
     place.put("mine", note={"S": "changed meanwhile"})
     place.land(3, "mine", note="changed meanwhile")
     place.lake.ingest_well()
-    sources = ("same", "stale", "buried", "odd", "dated", "unseen")
+    sources = ("same", "stale", "buried", "odd", "dated", "unseen", "undated")
     assert place.rows() == {**dict.fromkeys(sources, "source"), "mine": "changed meanwhile"}
     assert place.reconcile().verdict == "agree"
 
@@ -128,6 +139,55 @@ def test_what_moves_between_two_looks_is_no_difference(place: Place) -> None:
 
     found = place.reconcile(wait)
     assert (found.verdict, found.unsettled) == ("agree", 1)
+
+
+def test_a_repair_of_a_row_that_was_lost_outlives_a_rebuild(spark: SparkSession, tmp_path: Path) -> None:
+    """The history knows of changes that a snapshot of this stream would stand below."""
+    table = dataclasses.replace(ITEMS, history=True)
+    with LocalAws() as aws:
+        place = Place(aws, spark, tmp_path, table)
+        place.land(5, "lost", note="old")
+        place.land(6, "kept", note="source")
+        place.lake.ingest_well()
+        place.put("lost")
+        place.put("kept")
+        name = place.lake.settings.table("silver", table.name)
+        spark.sql(f"DELETE FROM {name} WHERE number = 'lost'")
+        assert place.reconcile(repair=True).missing == 1
+        place.lake.ingest_well()
+        assert place.rows() == {"lost": "source", "kept": "source"}
+        current = place.lake.gold("items_history").where("is_current").select("number", "note").collect()
+        assert {row.number: row.note for row in current} == place.rows()
+        rebuild(spark, place.lake.settings, table, complete=True)
+        assert place.rows() == {"lost": "source", "kept": "source"}
+        assert place.reconcile().verdict == "agree"
+
+
+def test_a_difference_of_a_microsecond_is_one(spark: SparkSession) -> None:
+    stamped = (
+        Column("at", "timestamp", "A time.", "at"),
+        Column("local", "timestamp_ntz", "Another.", "local"),
+    )
+    table = dataclasses.replace(ITEMS, columns=(*ITEMS.columns, *stamped))
+    rows = [
+        ("2026-01-01 00:00:00.123456", "2026-01-01 00:00:00"),
+        ("2026-01-01 00:00:00.123457", "2026-01-01 00:00:00"),
+    ]
+    rows += [("2026-01-01 00:00:00.123456", "2026-01-01 00:00:00.000001")]
+    frame = spark.createDataFrame(rows, "at string, local string").selectExpr(
+        "'s' AS site", "'n' AS number", "'x' AS note", "1L AS amount", "cast(at AS timestamp) AS at",
+        "cast(local AS timestamp_ntz) AS local", "cast(NULL AS string) AS _rescued_data",
+    )  # fmt: skip
+    assert frame.select(_content(table)).distinct().count() == 3
+
+
+def test_an_incremental_export_is_no_whole_table(place: Place, tmp_path: Path) -> None:
+    export = write_export(tmp_path, NAME, to_ms(f"{place.label}Z") + 5, [[]], incremental=True)
+    source = DynamoSource(
+        Reader(place.dynamodb, ITEMS, NAME, "trim-horizon"), None, open_objects(str(export))
+    )
+    with pytest.raises(ConfigurationError, match="Take a full one"):
+        reconcile(place.lake.spark, place.lake.settings, ITEMS, source, lambda: None)
 
 
 def test_a_table_of_documents_has_no_source_to_compare_with(place: Place) -> None:

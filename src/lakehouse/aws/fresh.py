@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _KEYS_A_READ = 100  # BatchGetItem's most
-_KEY_BYTES = 2048  # of a partition key; a sort key has half of it
+_KEY_BYTES = (2048, 1024)  # the most that a partition key and a sort key have
+_DIGITS = 38  # of a number
 _PAUSES_SECONDS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
 
 Key = Mapping[str, str]
@@ -55,7 +56,8 @@ class Reader:
     def land(self, landing: Objects, wanted: Sequence[tuple[Key, str | None]]) -> Landed:
         """Read items and land what they are now, a tombstone for one that is gone.
 
-        Nothing lands for an item that is gone if the table ignores expiries: it may have expired.
+        Nothing lands for an item that is gone if the table ignores expiries: it may have expired. A key that
+        DynamoDB could not have is one of an item that is gone.
 
         Args:
             wanted: keys, each with the sequence that the record has to stand above, None for any.
@@ -63,16 +65,15 @@ class Reader:
         Raises:
             SnapshotRefusedError: what changes behind the read would not come in by the stream.
             SourceError: DynamoDB or the landing location refuse.
-            ValueError: a key that is not of the table's types.
         """
         begun, _ = claim(landing, self.table.source, self._begin, {"kind": "fresh_read"})
         taken = begun.snapshot
-        typed = [typed_key(key, begun.keys) for key, _ in wanted]
-        items = _items(self.dynamodb, self.table_name, typed)
+        typed = [_typed_if_possible(key, begun.keys) for key, _ in wanted]
+        items = _items(self.dynamodb, self.table_name, [keys for keys, possible in typed if possible])
         held, left = LandingObject(self.table.source, taken.time_ms), set()
         now_ms = time.time_ns() // 1_000_000
-        for place, (keys, (_, above)) in enumerate(zip(typed, wanted, strict=True)):
-            item = items.get(_name(keys))
+        for place, ((keys, possible), (_, above)) in enumerate(zip(typed, wanted, strict=True)):
+            item = items.get(_name(keys)) if possible else None
             if item is None and self.table.ttl_deletes == "ignore":
                 left.add(place)
                 continue
@@ -106,14 +107,26 @@ def typed_key(key: Mapping[str, Any], types: Mapping[str, str]) -> dict[str, dic
     Raises ValueError or ArithmeticError where it has no text of the type for each attribute.
     """
     keys: dict[str, dict[str, Any]] = {}
-    for name, kind in types.items():
+    for (name, kind), most in zip(types.items(), _KEY_BYTES, strict=False):
         text = key.get(name)
-        if not isinstance(text, str) or not text or len(text.encode()) > _KEY_BYTES:
+        if not isinstance(text, str) or not text:
             raise ValueError(f"{name} has no value that a key may have")
-        if kind == "N" and not Decimal(text).is_finite():
-            raise ValueError(f"{name} is no number")
-        keys[name] = {kind: base64.b64decode(text, validate=True) if kind == "B" else str(text)}
+        number = Decimal(text) if kind == "N" else Decimal(0)
+        if not number.is_finite() or len(number.as_tuple().digits) > _DIGITS:
+            raise ValueError(f"{name} is no number that DynamoDB has")
+        value = base64.b64decode(text, validate=True) if kind == "B" else str(text)
+        if len(value if isinstance(value, bytes) else value.encode()) > most:
+            raise ValueError(f"{name} is longer than a key may be")
+        keys[name] = {kind: value}
     return keys
+
+
+def _typed_if_possible(key: Key, types: Mapping[str, str]) -> tuple[dict[str, dict[str, Any]], bool]:
+    """The key, and whether DynamoDB could have it; if not, its texts stand for it."""
+    try:
+        return typed_key(key, types), True
+    except (ValueError, ArithmeticError):
+        return {name: {"S": str(text)} for name, text in key.items()}, False
 
 
 def _name(key: Item) -> frozenset[tuple[str, Any]]:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lakehouse.aws.export import backfill_export
+from lakehouse.aws.export import backfill_export, read_manifest
 from lakehouse.aws.fresh import Key, Reader
 from lakehouse.aws.objects import FolderObjects, Objects
 from lakehouse.aws.scan import backfill_scan
+from lakehouse.errors import ConfigurationError
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,11 @@ class DynamoSource:
                 mappings=reader.mappings,
                 on_progress=self.on_progress,
             ).items
+        if read_manifest(self.export).kind != "full":
+            raise ConfigurationError(
+                "An incremental export has only what has changed: nothing to compare a whole table with. "
+                "Take a full one."
+            )
         return backfill_export(
             reader.dynamodb,
             self.export,
@@ -60,10 +66,10 @@ class DynamoSource:
         """Write what the items of these keys are now below a folder."""
         self.reader.land(_objects(folder), [(key, None) for key in keys])
 
-    def repair(self, rows: Sequence[tuple[Key, str | None]]) -> None:
-        """Land what these items are now, each above its row's sequence."""
+    def repair(self, rows: Sequence[tuple[Key, str | None]]) -> int:
+        """Land what these items are now, each above its row's sequence; how many records that are."""
         assert self.landing is not None
-        self.reader.land(self.landing, rows)
+        return len(rows) - len(self.reader.land(self.landing, rows).left)
 
 
 def _objects(folder: Path) -> Objects:

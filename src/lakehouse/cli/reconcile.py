@@ -27,8 +27,9 @@ from lakehouse.cli.show import format_option, print_rows, print_table, quiet_spa
 )
 @click.option(
     "--lag",
-    default=900.0,
+    default=900,
     show_default=True,
+    type=click.IntRange(0, 7 * 86_400),
     metavar="SECONDS",
     help="How long a change takes to reach the table at most. What is younger is no difference.",
 )
@@ -48,7 +49,7 @@ def reconcile(
     landing: str,
     warehouse: Path,
     from_export: str | None,
-    lag: float,
+    lag: int,
     repair: bool,
     segments: int,
     max_rcu: int | None,
@@ -58,7 +59,7 @@ def reconcile(
     """Compare a state table with its DynamoDB table, by key and content, while the stream runs.
 
     A difference counts if it is still there after --lag and neither side has moved. So the ingest must be at
-    work meanwhile, in another process: --follow, or on a schedule. The exit status is 1 if they differ.
+    work meanwhile, in another process: --follow, or on a schedule. The exit status is 3 if they differ.
     """
     from lakehouse import reconcile as engine
     from lakehouse.aws.client import aws_client
@@ -98,4 +99,4 @@ def reconcile(
     else:
         print_rows(list(row), [row.values()], style)
     if found.verdict == "differ":
-        sys.exit(1)
+        sys.exit(3)
