@@ -28,7 +28,7 @@ def list_of(path: str, element: str) -> Column:
 
 def known(text: Column) -> Column:
     """A text, null where the document says that there is none: "" or PCA's "None"."""
-    return F.when(~text.isin("", "None"), text)
+    return F.when(~F.trim(text).isin("", "None"), text)
 
 
 def folded(name: str | Column) -> Column:

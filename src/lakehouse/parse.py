@@ -85,11 +85,14 @@ def parse_rescued(rows: DataFrame, table: Table, gained: frozenset[str]) -> Data
     found = {c.name: read.column(c) for c in table.columns if c.path and c.name in gained}
     left = F.when(F.size(rest) > 0, F.to_json(rest))
     df = df.withColumns(found | {"_rescued_data": F.when(F.col("_rescued_data").isNotNull(), left)})
-    # What a transform makes is made of the columns that have a path, so all of it can be made again.
+    # A transform makes its columns of those that have a path. What it makes of a column of its own that has
+    # one, it has made already where that column was there before: only gained ones are taken from it.
+    kept = {c.name: F.col(c.name).alias(f"_kept_{c.name}") for c in table.columns if c.name not in gained}
     made = [c.name for c in table.columns if c.path is None]
-    if gained.intersection(made):
-        df = _transform(df.drop(*made), table)
-    return df.select(*rows.columns)
+    df = _transform(df.select("*", *kept.values()).drop(*made), table)
+    return df.select(
+        *(F.col(f"_kept_{name}").alias(name) if name in kept else F.col(name) for name in rows.columns)
+    )
 
 
 def parse_documents(documents: DataFrame, table: Table) -> DataFrame:
@@ -113,7 +116,7 @@ def parse_documents(documents: DataFrame, table: Table) -> DataFrame:
         "_modified_at",
     ).select(
         "*",
-        F.when(F.is_valid_utf8(text), _json(text)).alias("_document"),
+        F.when(F.is_valid_utf8(text), _json(F.regexp_replace(text, "^\ufeff", ""))).alias("_document"),
         F.concat_ws("/", stamp, "_document_key", F.sha2("_content", 256)).alias("_sequence"),
         F.lit(False).alias("is_deleted"),
         nothing.alias("_delete_kind"),
@@ -128,7 +131,10 @@ def parse_documents(documents: DataFrame, table: Table) -> DataFrame:
     df = df.withColumns(
         {
             "_problem": F.when(unparsed, "not_json").when(no_object, "not_an_object"),
-            "_detail": F.when(no_object, "the document is not one JSON object"),
+            "_detail": F.when(
+                no_object,
+                "not one JSON object that can be read: broken, a member twice, nested too deep, or too large",
+            ),
         }
     )
     df = _blank_tombstones(_transform(df, table), table)
@@ -136,7 +142,13 @@ def parse_documents(documents: DataFrame, table: Table) -> DataFrame:
     problem = F.coalesce("_problem", F.when(keyless, "missing_key"))
     detail = F.coalesce("_detail", F.when(keyless, "no key could be made from the document and its name"))
     return _select(
-        df.withColumns({"_problem": problem, "_detail": detail, "_raw": F.when(problem.isNotNull(), text)}),
+        df.withColumns(
+            {
+                "_problem": problem,
+                "_detail": detail,
+                "_raw": F.when(problem.isNotNull(), text),
+            }
+        ),
         table,
     )
 
@@ -200,6 +212,9 @@ class _Reading:
             return F.when(self.is_there(column.path), F.to_json(value))
         if column.type == "string":
             return self._scalar(column.path)
+        if column.type == "array<string>":
+            parent, _, name = column.path.rpartition(".")
+            return F.try_variant_get(self.objects[parent], f"$.{name}", column.type)
         return _fit(self.texts[column.path], column.type)
 
     def is_there(self, path: str) -> SparkColumn:
@@ -275,8 +290,6 @@ def _fit(text: SparkColumn, as_type: str) -> SparkColumn:
         # not take a time without seconds, which ISO 8601 has.
         with_seconds = F.regexp_replace(text, r"^(\d{4}-\d\d-\d\d[T ]\d\d:\d\d)(?!:)", "$1:00")
         return F.when(text.rlike(_ISO), with_seconds.try_cast(as_type))
-    if as_type == "array<string>":
-        return F.from_json(text, as_type)
     return text.try_cast(as_type)
 
 

@@ -137,7 +137,9 @@ class Table:
         transform: adds the columns that have no `path`. It gets a frame with the columns that
             have one (for documents: `_document` variant, `_document_key` string, `_source_file`,
             `_modified_at` timestamp), and may set `_problem` and `_detail` to send a row to
-            quarantine. That of a document may make several rows of it, and set `is_deleted`.
+            quarantine. What it makes of a column that has a path must not change when it is applied
+            again, as to a row that gains a column. That of a document may make several rows of it, and
+            set `is_deleted`.
         view: the gold view; every column of the live rows if not given.
         more_views: further gold views, created after the one above.
         history: keep every change in `silver.<name>_history` (slowly changing dimension, type 2), and

@@ -80,6 +80,11 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lake:
         lake.write_document(f"parsedFiles/{name}.json", document, mtime=1_767_870_009, below=lake.pca)
     lake.write_document("transcripts/own before pca.json", _transcript(100, 2), mtime=1_767_870_000)
     lake.write_document("transcripts/guid-6.json", _transcript(100, 2), mtime=1_767_870_000)
+    for place, mtime in (("own first", 1_767_870_009), ("pca first", 1_767_869_000)):
+        lake.land("calls", _call(1, place))
+        lake.write_document(f"transcripts/{place}.json", _transcript(100, 2), mtime=1_767_870_000)
+        document = {"ConversationAnalytics": pca | {"GUID": place}, "SpeechSegments": []}
+        lake.write_document(f"parsedFiles/{place}.json", document, mtime=mtime, below=lake.pca)
     lake.write_document("transcripts/both ids.json", _transcript(100, 2), mtime=1_767_870_000)
     lake.write_document("transcripts/guid-2.json", _transcript(200, 1), mtime=1_767_870_000)
     lake.write_document("transcripts/deleted.json", _transcript(100, 2), mtime=1_767_870_000)
@@ -147,6 +152,8 @@ def test_who_answered(
         ("by guid", "transcripts/guid-1.json"),
         ("both ids", "transcripts/both ids.json"),
         ("newer by guid", "transcripts/guid-3.json"),
+        ("own first", "transcripts/own first.json"),
+        ("pca first", "transcripts/pca first.json"),
         ("only by pca", "parsedFiles/four.json"),
         ("own before pca", "transcripts/own before pca.json"),
         ("guid before pca", "transcripts/guid-6.json"),

@@ -141,6 +141,27 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
         pca(agent=-3, labels=None, SpeakerLabels="spk_0"),
         {"agent_negative_sentiment": "high"},
     ),
+    "negative times": (pca(duration=-100, silence=40, talk={"spk_0": -5, "spk_1": 5}), {}),
+    "times beyond all measure": (pca(talk={"spk_0": 1, "spk_1": 6e11, "spk_2": 6e11}), {}),
+    "a little above": (pca(agent=-0.9999996, duration="1800.0000004"), {"long_call": "low"}),
+    "spk_0 is the customer": (
+        pca(
+            agent=-3,
+            customer=0,
+            talk={"spk_0": 90, "spk_1": 10},
+            labels={"spk_0": "Customer", "spk_1": "Support"},
+        ),
+        {"customer_negative_sentiment": "high", "agent_silent": "medium"},
+    ),
+    "a label of nobody": (
+        pca(
+            agent=0,
+            customer=-3,
+            SpeakerLabels=[{"DisplayText": "Agent"}, {"Speaker": "spk_1", "DisplayText": "Agent\t"}],
+            labels=None,
+        ),
+        {"agent_negative_sentiment": "high"},
+    ),
     "members of no shape": (pca(SentimentTrends=[1], SpeakerTime="none", duration={"a": 1}), {}),
     "everything at once": (
         pca(

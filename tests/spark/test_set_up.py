@@ -103,6 +103,7 @@ ITEM = {
     "part": {"of": {"it": 7, "rest": True}, "more": "x"},
     "text": '{"inner": "json as text", "other": 1}',
     "unknown": "stays",
+    "sorted": ["b", None, "a", "b"],
     "another": {"unknown": 1},
 }
 GAINED = (
@@ -117,11 +118,14 @@ GAINED = (
     Column("inner", "string", "It is a member of JSON as text.", "text.inner"),
     Column("missing", "string", "Nobody has it.", "nobody.has.it"),
     Column("shout", "string", "It is made."),
+    Column("sorted", "array<string>", "It is shaped.", "sorted"),
 )
 
 
 def _shouting(df: DataFrame) -> DataFrame:
-    return df.withColumn("shout", F.upper("site"))
+    return df.withColumns(
+        {"shout": F.upper("site"), "sorted": F.array_sort(F.array_distinct(F.array_compact("sorted")))}
+    )
 
 
 def test_rows_with_gained_columns_are_those_of_a_table_that_had_them_all_along(

@@ -65,6 +65,16 @@ STANDARD: list[tuple[str, dict[str, Any], tuple[str, Any, Any, int, int]]] = [
         ("stated-rubbish", 9.5, "end_time", 0, 1),
     ),
     (
+        "transcripts/stated-nan.json",
+        {"audio_duration": "NaN", "items": [_word("NaN"), _word(4), _word("inf"), _word("1d"), _word(-1)]},
+        ("stated-nan", 4.0, "end_time", 0, 5),
+    ),
+    (
+        "transcripts/stated-negative.json",
+        {"audio_duration": -5, "items": [_word("4e0")]},
+        ("stated-negative", 4.0, "end_time", 0, 1),
+    ),
+    (
         "transcripts/items.json",
         {"items": [_word(9.5, "spk_0"), _word(10.25, "spk_1"), POINT, _word(3, "spk_0")]},
         ("items", 10.25, "end_time", 2, 3),

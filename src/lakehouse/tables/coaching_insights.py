@@ -115,7 +115,12 @@ def _insights(limit: Thresholds) -> list[_Insight]:
 
 def _exact(text: SparkColumn) -> SparkColumn:
     """A number that is compared: as a decimal, so that 3.3 is not a little more than 1.3 + 2."""
-    return text.try_cast("decimal(18,6)")
+    return text.try_cast("decimal(24,12)")
+
+
+def _seconds(text: SparkColumn) -> SparkColumn:
+    """A length of time, null if it cannot be one."""
+    return F.when(_exact(text) >= 0, _exact(text))
 
 
 def _plain(value: SparkColumn | Decimal) -> SparkColumn:
@@ -166,9 +171,14 @@ def _roles(df: DataFrame) -> DataFrame:
     labels = list_of("ConversationAnalytics.SpeakerLabels", "struct<Speaker: string, DisplayText: string>")
 
     def labelled(role: str) -> SparkColumn:
-        return F.get(F.filter("_labels", lambda one: F.lower(F.trim(one["DisplayText"])) == role), 0)[
-            "Speaker"
-        ]
+        found = F.filter(
+            "_labels",
+            lambda one: (
+                one["Speaker"].isNotNull()
+                & (F.regexp_replace(F.lower(one["DisplayText"]), r"\s", "") == role)
+            ),
+        )
+        return F.get(found, F.lit(0))["Speaker"]
 
     trends = member("ConversationAnalytics.SentimentTrends", _TRENDS)
     times = member("ConversationAnalytics.SpeakerTime", "map<string, struct<TotalTimeSecs: string>>")
@@ -178,12 +188,26 @@ def _roles(df: DataFrame) -> DataFrame:
     )
     df = df.select(
         "*",
-        F.coalesce(labelled("agent"), F.lit("spk_0")).alias("_agent"),
-        F.when(labelled("agent").isNotNull(), "labels").otherwise("assumed").alias("roles_source"),
         F.array_sort(F.array_remove(names, _NON_TALK)).alias("_names"),
+        labelled("agent").alias("_labelled_agent"),
+        labelled("customer").alias("_labelled_customer"),
     )
-    others = F.filter("_names", lambda name: name != F.col("_agent"))
-    return df.select("*", F.coalesce(labelled("customer"), F.get(others, F.lit(0))).alias("_customer"))
+    # spk_0 is the agent by convention, but not where the file says that it is the customer.
+    assumed = F.when(F.col("_labelled_customer") == "spk_0", _other_than("_labelled_customer")).otherwise(
+        "spk_0"
+    )
+    df = df.select(
+        "*",
+        F.coalesce("_labelled_agent", assumed).alias("_agent"),
+        F.when(F.col("_labelled_agent").isNotNull(), "labels").otherwise("assumed").alias("roles_source"),
+    )
+    said = F.when(F.col("_labelled_customer") != F.col("_agent"), F.col("_labelled_customer"))
+    return df.select("*", F.coalesce(said, _other_than("_agent")).alias("_customer"))
+
+
+def _other_than(speaker: str) -> SparkColumn:
+    """The first other speaker by name."""
+    return F.get(F.filter("_names", lambda name: name != F.col(speaker)), F.lit(0))
 
 
 def _read(df: DataFrame) -> DataFrame:
@@ -199,26 +223,26 @@ def _read(df: DataFrame) -> DataFrame:
             lambda q: q["quarter"].isNotNull(),
         )
     )
-    zero = F.lit(0).cast("decimal(18,6)")
+    zero = F.lit(0).cast("decimal(24,12)")
     df = df.select("*", talkers.alias("_talkers"), quarters.alias("_quarters"))
     agent_talk = F.when(
         F.map_contains_key("_talkers", F.col("_agent")),
-        _exact(F.element_at("_talkers", F.col("_agent"))["TotalTimeSecs"]),
+        _seconds(F.element_at("_talkers", F.col("_agent"))["TotalTimeSecs"]),
     ).otherwise(zero)
     customer_talk = F.aggregate(
-        F.transform(others, lambda time: _exact(time["TotalTimeSecs"])),
+        F.transform(others, lambda time: _seconds(time["TotalTimeSecs"])),
         zero,
-        lambda total, time: (total + time).cast("decimal(18,6)"),
+        lambda total, time: (total + time).try_cast("decimal(24,12)"),
     )
     anybody, several = F.size("_talkers") > 0, F.size("_quarters") > 1
     df = df.withColumns(
         {
-            "_duration": _exact(member("ConversationAnalytics.Duration", "string")),
+            "_duration": _seconds(member("ConversationAnalytics.Duration", "string")),
             "_agent_sentiment": _exact(F.element_at("_trends", F.col("_agent"))["SentimentScore"]),
             "_customer_sentiment": _exact(F.element_at("_trends", F.col("_customer"))["SentimentScore"]),
             "_agent_talk": F.when(anybody, agent_talk),
             "_customer_talk": F.when(anybody, customer_talk),
-            "_non_talk": _exact(F.element_at("_times", F.lit(_NON_TALK))["TotalTimeSecs"]),
+            "_non_talk": _seconds(F.element_at("_times", F.lit(_NON_TALK))["TotalTimeSecs"]),
             "_first_quarter": F.when(several, F.get("_quarters", F.lit(0))["score"]),
             "_last_quarter": F.when(several, F.element_at("_quarters", F.lit(-1))["score"]),
         }
@@ -288,7 +312,7 @@ def coaching_insights(*, thresholds: Thresholds = Thresholds()) -> Table:
                 "none, the day on which the file was written. Calls: those with an insight.",
                 """
 SELECT
-  coalesce(TRY_CAST(substr(conversation_time_raw, 1, 10) AS DATE), to_date(created_at)) AS day,
+  coalesce(TRY_CAST(substr(trim(conversation_time_raw), 1, 10) AS DATE), to_date(created_at)) AS day,
   agent,
   count(DISTINCT s3_key) AS calls,
   count(*) AS insights,

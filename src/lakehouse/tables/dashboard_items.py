@@ -20,7 +20,11 @@ def _transform(df: DataFrame, *, ttl_days: int) -> DataFrame:
             "day_partition": F.to_date("ingested_at_utc"),
             "sentiment_score_combined": F.concat("sentiment", F.lit("#"), rounded),
             "matched_tags": F.array_sort(F.array_distinct(F.array_compact("matched_tags"))),
-            "expires_at": F.col("ingested_at_utc") + F.make_dt_interval(F.lit(ttl_days)),
+            # Spark goes on behind the year 9999, Python and most readers do not.
+            "expires_at": F.when(
+                F.year("ingested_at_utc") < 9999,
+                F.col("ingested_at_utc") + F.make_dt_interval(F.lit(ttl_days)),
+            ),
         }
     )
 

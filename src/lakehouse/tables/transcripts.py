@@ -27,7 +27,9 @@ _SEGMENT = (
 
 
 def _number(text: SparkColumn) -> SparkColumn:
-    return text.try_cast("double")
+    """A length of time, null if it cannot be one: text such as NaN, inf or 1d is a double, but no decimal."""
+    exact = text.try_cast("decimal(24,12)")
+    return F.when(exact >= 0, exact.cast("double"))
 
 
 def _latest(parts: SparkColumn, end: str) -> SparkColumn:
@@ -136,13 +138,18 @@ def _transform(df: DataFrame, *, id_pattern: str) -> DataFrame:
         "no object `ConversationAnalytics` (PCA)"
     )
     return df.select("*", told.alias("_told")).select(
-        *(c for c in df.columns if c not in ("_problem", "_detail")),
+        *(c for c in df.columns if c not in ("_problem", "_detail", "_sequence")),
         "_told.*",
         F.coalesce(F.when(F.col("shape") == "pca", guid), named).alias("transcript_id"),
         F.col("_document_key").alias("s3_key"),
         is_redacted().alias("redacted"),
         F.coalesce("_problem", F.when(unknown, UNKNOWN_SHAPE)).alias("_problem"),
         F.coalesce("_detail", F.when(unknown, looked_for)).alias("_detail"),
+        # A PCA file of an id that Transcribe's own transcript has loses to it, whichever is newer: "-" sorts
+        # below every digit.
+        F.when(F.col("shape") == "pca", F.concat(F.lit("-"), "_sequence"))
+        .otherwise(F.col("_sequence"))
+        .alias("_sequence"),
     )
 
 
