@@ -26,6 +26,7 @@ check-extra: ## The wheel builds, installs alone and starts
 prove: ## The proofs at full size; what they measure goes into docs/proof.md
 	rm -f .proof.jsonl
 	LAKEHOUSE_PROOF=$(CURDIR)/.proof.jsonl uv run pytest -q -n0 -m prove
+	LAKEHOUSE_PROOF=$(CURDIR)/.proof.jsonl uv run pytest -q -n0 tests/integration/test_crashes.py
 	LAKEHOUSE_PROOF=$(CURDIR)/.proof.jsonl uv run python tests/proof/mutations.py
 	uv run python tests/proof/report.py .proof.jsonl
 

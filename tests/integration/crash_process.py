@@ -154,8 +154,16 @@ REBUILD = (
     Point("after the new table has caught up", "rebuild", "lakehouse.rebuild:_catch_up", "after"),
     Point("after the old tombstones' commit", "rebuild", "lakehouse.rebuild:merge_latest", "after"),
     Point("after the content's commit", "rebuild", "lakehouse.rebuild:_replace", "after"),
-    Point("after the old checkpoint is gone", "rebuild", "shutil:rmtree", "after", _path("items/checkpoint")),
-    Point("after the new checkpoint is there", "rebuild", _RENAME, "after", _path("/checkpoint")),
+    Point(
+        "after the old checkpoint is gone",
+        "rebuild",
+        "lakehouse.rebuild:_remove_folder",
+        "after",
+        _path("items/checkpoint"),
+    ),
+    Point(
+        "after the new checkpoint is there", "rebuild", _RENAME, "after", _path("items_rebuild/checkpoint")
+    ),
     Point("after the handing over", "rebuild", "lakehouse.rebuild:_hand_over", "after"),
 )
 POINTS = (*INGEST, *MOMENTS, *MAINTAIN, *REQUEUE, *FRESH_READ, *SCAN, *REBUILD)
