@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from tests.unit.transcripts import talk
 
 from lakehouse.local.sample_day import Delete, Document, Expire, Put, Update, sample_day
 from lakehouse.local.source_figures import (
@@ -26,20 +27,6 @@ NOON = dt.datetime(2025, 10, 8, 12, tzinfo=dt.UTC)
 def call(call_id: str, *, at: str = "2025-10-08T14:34:19Z", **payload: str) -> dict[str, Any]:
     typed = {name: {"S": value} for name, value in payload.items()}
     return {"callId": {"S": call_id}, "callTimestampUTC": {"S": at}, "payload": {"M": typed}}
-
-
-def word(end: str, **label: str) -> dict[str, Any]:
-    said = [{"confidence": "0.99", "content": "hello"}]
-    return {"type": "pronunciation", "start_time": "0.0", "end_time": end, "alternatives": said, **label}
-
-
-def transcript(*words: dict[str, Any], **results: Any) -> str:
-    return json.dumps({"jobName": "job", "results": {"items": list(words), **results}, "status": "COMPLETED"})
-
-
-def talk(seconds: str, *speakers: str) -> str:
-    """A transcript of the given length in which each of the speakers says a word."""
-    return transcript(*(word(seconds, speaker_label=speaker) for speaker in speakers))
 
 
 def named(call_id: str, body: str | bytes, at: dt.datetime = NOON) -> tuple[str, str | bytes, dt.datetime]:
