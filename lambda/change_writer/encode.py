@@ -10,22 +10,28 @@ import gzip
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from json.encoder import encode_basestring
+from typing import NamedTuple
 
 GZIP_LEVEL = 6
 UNDATED_FOLDER = "dt=1970-01-01/HH=00"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MOST_NAMES = 5_000
 
-json_string = json.JSONEncoder(ensure_ascii=False).encode
-"""JSON text of one string, quotes included; characters outside ASCII stand as they are."""
+json_string = encode_basestring
+"""JSON text of one string, quotes included; characters outside ASCII stand as they are.
+
+The json module's own C function: TypeError for what is no text.
+"""
 
 
-@dataclass(frozen=True, slots=True)
-class Metadata:
+# Named tuples, where one is made for each record: a frozen dataclass takes four times as long to make.
+class Metadata(NamedTuple):
     """What a change record says of its change; times are ms since 1970 in UTC."""
 
     event_id: str
@@ -42,8 +48,7 @@ class Metadata:
         return self.delete_kind is not None
 
 
-@dataclass(frozen=True, slots=True)
-class ConvertedRecord:
+class ConvertedRecord(NamedTuple):
     """One change record: the table (or stream) it comes from, its metadata, its line as it lands."""
 
     origin: str
@@ -51,15 +56,14 @@ class ConvertedRecord:
     line: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One NDJSON line, and what cutting and naming need to know of it.
 
-    `index` is the record's place in the event. `identity` is what the object's name is made of: the
+    `place` is the record's in the event, from 0. `identity` is what the object's name is made of: the
     event id, or for quarantine the raw record as canonical JSON. `data` ends with `\\n`.
     """
 
-    index: int
+    place: int
     identity: str
     created_ms: int | None
     data: bytes
@@ -67,8 +71,9 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class LandingObject:
-    """One object to put; `first_index` is the place in the event of the first record that it holds."""
+    """One object to put, below `folder`; `first_index` is the place in the event of its first record."""
 
+    folder: str
     key: str
     body: bytes
     first_index: int
@@ -92,30 +97,56 @@ def unescape_name(written: str) -> str:
     return name
 
 
+class Names(dict[str, str]):
+    """How names are written in front of their values, `"name":`; the first few thousand are kept.
+
+    `json_string` raises TypeError for a name that is not text.
+    """
+
+    def __init__(self, as_written: Callable[[str], str] = lambda name: name) -> None:
+        super().__init__()
+        self._as_written = as_written
+
+    def __missing__(self, name: str) -> str:
+        text = json_string(self._as_written(name)) + ":"
+        if len(self) < _MOST_NAMES:
+            self[name] = text
+        return text
+
+
+MEMBER_NAMES = Names()
+"""Names within a value: as they are."""
+ATTRIBUTE_NAMES = Names(escape_name)
+"""Names of an item's top-level attributes: escaped."""
+
+
 def change_record_line(metadata: Metadata, attributes: Iterable[tuple[str, str]]) -> bytes:
     """One change record as a line of NDJSON, UTF-8, `\\n` at its end.
 
     `attributes` are (name in the item, value as JSON text); names are escaped here. `updated_at` is
     added from the creation time where the item has none. Raises UnicodeEncodeError for lone surrogates.
     """
-    parts = [
-        f'"_eventID":{json_string(metadata.event_id)}',
-        f'"_eventName":{json_string(metadata.event_name)}',
-        f'"_sequence":{json_string(metadata.sequence)}',
-        f'"_ingestTs":{metadata.ingest_ts}',
-        f'"is_deleted":{"true" if metadata.is_deleted else "false"}',
-    ]
-    if metadata.approx_stream_ts is not None:
-        parts.append(f'"_approxStreamTs":{metadata.approx_stream_ts}')
-    if metadata.delete_kind is not None:
-        parts.append(f'"_deleteKind":{json_string(metadata.delete_kind)}')
-    has_updated_at = False
+    members, has_updated_at = [], False
     for name, value in attributes:
         has_updated_at = has_updated_at or name == "updated_at"
-        parts.append(f"{json_string(escape_name(name))}:{value}")
-    if not has_updated_at and metadata.approx_stream_ts is not None:
-        parts.append(f'"updated_at":{metadata.approx_stream_ts}')
-    return ("{" + ",".join(parts) + "}\n").encode("utf-8")
+        members.append(ATTRIBUTE_NAMES[name] + value)
+    return line_of_members(metadata, members, has_updated_at)
+
+
+def line_of_members(metadata: Metadata, members: Sequence[str], has_updated_at: bool) -> bytes:
+    """The same of attributes that are written already, `"name":value`, names escaped."""
+    event_id, event_name, sequence, created, ingested, delete_kind = metadata
+    head = (
+        f'{{"_eventID":{json_string(event_id)},"_eventName":{json_string(event_name)}'
+        f',"_sequence":{json_string(sequence)},"_ingestTs":{ingested}'
+        f',"is_deleted":{"false" if delete_kind is None else "true"}'
+    )
+    if created is not None:
+        head += f',"_approxStreamTs":{created}'
+    if delete_kind is not None:
+        head += f',"_deleteKind":{json_string(delete_kind)}'
+    tail = "}\n" if has_updated_at or created is None else f',"updated_at":{created}}}\n'
+    return (",".join((head, *members)) + tail).encode()
 
 
 def quarantine_line(source: str, reason: str, detail: str, event_id: str | None, raw_record: str) -> bytes:
@@ -201,10 +232,11 @@ def pack(lines: Iterable[tuple[str, Line]], max_records: int, max_bytes: int) ->
         by_folder.setdefault(folder, []).append(line)
     objects = [
         LandingObject(
+            folder=folder,
             key=f"{folder}/{hour_folder(line.created_ms for line in run)}"
             f"/{object_name([line.identity for line in run])}.ndjson.gz",
             body=gzip_lines(line.data for line in run),
-            first_index=run[0].index,
+            first_index=run[0].place,
             lines=len(run),
         )
         for folder, folder_lines in by_folder.items()

@@ -39,8 +39,9 @@ class NotAStreamEventError(ChangeWriterError):
     def __init__(self, found: str) -> None:
         self.found = found
         super().__init__(
-            f"Not a DynamoDB stream event: {found}. Nothing was landed. Invoke this function only "
-            "through an event source mapping of a DynamoDB stream (eventSource 'aws:dynamodb')."
+            f"Not a stream event: {found}. Nothing was landed. Invoke this function only through an event "
+            "source mapping of a DynamoDB stream (eventSource 'aws:dynamodb') or of a Kinesis stream "
+            "(eventSource 'aws:kinesis')."
         )
 
 
@@ -91,5 +92,5 @@ class LandingError(ChangeWriterError):
         self.code = cause.code
         super().__init__(
             f"Record {index} of the event did not land ({cause.code} at s3://{cause.bucket}/{cause.key}) and "
-            "has no usable SequenceNumber to report, so the whole batch has to be delivered again."
+            "has no usable sequence number to report, so the whole batch has to be delivered again."
         )

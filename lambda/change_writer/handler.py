@@ -6,21 +6,39 @@ Configure with S3_BUCKET, S3_PREFIX, SOURCE_MAP, MAX_RECORDS, MAX_PAYLOAD_BYTES,
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
+import os
+import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from change_writer import dynamodb
+from change_writer import dynamodb, kinesis
 from change_writer.dynamodb import Record
 from change_writer.encode import ConvertedRecord, LandingObject, Line, canonical_json, pack, quarantine_line
 from change_writer.errors import ConversionError, LandingError, NotAStreamEventError, PutError
 from change_writer.landing import Put, put_if_absent, s3_client
+from change_writer.metrics import Tally, metrics_line
 from change_writer.settings import UNKNOWN_SOURCE, Settings, get_settings
 
+COLLECT_AFTER = 200_000
+"""New containers after which Python looks for cycles: as many as the largest event makes."""
+
 logger = logging.getLogger("change_writer")
+
+
+def set_up_process() -> None:
+    """What this process is set to for its lifetime; in Lambda, done on import."""
+    # An event is a hundred thousand dicts, and no cycle among them: they go when nobody refers to them. By
+    # default Python looks through them again and again while the runtime parses the event.
+    gc.set_threshold(COLLECT_AFTER)
+
+
+if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+    set_up_process()
 
 
 @dataclass(frozen=True)
@@ -29,12 +47,14 @@ class StreamKind:
 
     refuse_unsupported: Callable[[Sequence[Record]], None]
     convert: Callable[[Record, int], Sequence[ConvertedRecord]]
+    """At least one, or ConversionError."""
     origin: Callable[[Record], str | None]
     created_ms: Callable[[Record], int | None]
     sequence_number: Callable[[Record], str | None]
 
 
 # One entry for each eventSource; a Kinesis record may hold several events, hence a sequence from `convert`.
+# A deployment reads a table and a stream of the same name by two functions: SOURCE_MAP knows names alone.
 STREAM_KINDS: Mapping[str, StreamKind] = {
     "aws:dynamodb": StreamKind(
         refuse_unsupported=dynamodb.refuse_views_without_new_images,
@@ -42,6 +62,13 @@ STREAM_KINDS: Mapping[str, StreamKind] = {
         origin=dynamodb.table_name,
         created_ms=dynamodb.created_ms,
         sequence_number=dynamodb.sequence_number,
+    ),
+    "aws:kinesis": StreamKind(
+        refuse_unsupported=lambda records: None,  # noqa: ARG005
+        convert=kinesis.convert,
+        origin=kinesis.stream_name,
+        created_ms=kinesis.arrived_ms,
+        sequence_number=kinesis.sequence_number,
     ),
 }
 
@@ -51,14 +78,18 @@ class Plan:
     """What an event comes to: the objects to put, in event order, and what they hold."""
 
     objects: Sequence[LandingObject]
-    tombstones: int
+    sources: Mapping[str, str]
+    """Folder of an object → its source."""
+    tallies: Mapping[str, Tally]
+    """By source, `objects` and `bytes` still at 0."""
     quarantined: Mapping[tuple[str, str], int]
     """Number of records by (source, reason)."""
 
 
-def lambda_handler(event: object, context: object) -> dict[str, list[dict[str, str]]]:  # noqa: ARG001
+def lambda_handler(event: object, context: object) -> dict[str, list[dict[str, str]]]:
     """Land an event's change records and report the first record, in event order, that did not land.
 
+    `context` is Lambda's, or None elsewhere: then no metrics are written.
     Raises SettingsError, NotAStreamEventError or UnsupportedStreamViewError before anything is landed,
     and LandingError if the record that did not land cannot be named: then the whole batch comes again.
     """
@@ -72,16 +103,23 @@ def lambda_handler(event: object, context: object) -> dict[str, list[dict[str, s
     for (source, reason), count in plan.quarantined.items():
         _log(logging.WARNING, "records quarantined", source=source, reason=reason, count=count)
 
-    landed: Counter[str] = Counter(objects=0, bytes=0, already_there=0)
-    failure = _land(plan.objects, settings.bucket, landed)
+    landed, failure = _land(plan.objects, settings.bucket)
+    for landing_object, _ in landed:
+        tally = plan.tallies[plan.sources[landing_object.folder]]
+        tally.objects += 1
+        tally.bytes += len(landing_object.body)
+    tallies = plan.tallies.values()
     _log(
         logging.INFO,
         "batch landed" if failure is None else "batch landed in part",
         records=len(records),
-        tombstones=plan.tombstones,
-        quarantined=sum(plan.quarantined.values()),
-        **landed,
+        tombstones=sum(tally.tombstones for tally in tallies),
+        quarantined=sum(tally.quarantined for tally in tallies),
+        objects=len(landed),
+        bytes=sum(tally.bytes for tally in tallies),
+        already_there=sum(put is Put.ALREADY_THERE for _, put in landed),
     )
+    _write_metrics(getattr(context, "function_name", None), plan.tallies)
     if failure is None:
         return {"batchItemFailures": []}
     # Lambda takes this for the checkpoint: everything from this record on is delivered again.
@@ -93,14 +131,19 @@ def lambda_handler(event: object, context: object) -> dict[str, list[dict[str, s
 
 
 def stream_records(event: object) -> Sequence[Record]:
-    """The event's records, all of one kind of stream. Raises NotAStreamEventError."""
+    """The event's records, all of one kind of stream; its other members, a time window's, do not matter.
+
+    Raises NotAStreamEventError.
+    """
     if not isinstance(event, Mapping):
         raise NotAStreamEventError(f"the event is of type {type(event).__name__}, not an object")
+    if "deliveryStreamArn" in event:
+        raise NotAStreamEventError("it is a Firehose event, for a function that transforms records")
     records = event.get("Records")
     if not isinstance(records, list):
         raise NotAStreamEventError("the event has no list of Records")
     for index, record in enumerate(records):
-        source = record.get("eventSource") if isinstance(record, Mapping) else None
+        source = record.get("eventSource") if isinstance(record, dict) else None
         if not isinstance(source, str) or source not in STREAM_KINDS:
             raise NotAStreamEventError(f"record {index} has eventSource {source!r}")
         if source != records[0]["eventSource"]:
@@ -111,34 +154,51 @@ def stream_records(event: object) -> Sequence[Record]:
 def make_plan(kind: StreamKind, records: Sequence[Record], settings: Settings, ingest_ts_ms: int) -> Plan:
     """Convert every record, or quarantine it, and pack the lines into objects. Pure.
 
-    Raises UnsupportedStreamViewError, and SettingsError for a table whose name cannot be a source.
+    Raises UnsupportedStreamViewError, and SettingsError for a name that cannot be a source.
     """
     kind.refuse_unsupported(records)
     lines: list[tuple[str, Line]] = []
-    tombstones = 0
+    sources: dict[str, str] = {}
+    tallies: defaultdict[str, Tally] = defaultdict(Tally)
     quarantined: Counter[tuple[str, str]] = Counter()
-    for index, record in enumerate(records):
-        created_ms = kind.created_ms(record)
-        origin = kind.origin(record)
-        source = UNKNOWN_SOURCE if origin is None else settings.source_of(origin)
+    folders: dict[str, str] = {}  # by table or stream
+    for place, record in enumerate(records):
         try:
-            converted = kind.convert(record, ingest_ts_ms)
+            changes = kind.convert(record, ingest_ts_ms)
         # The per-record edge: whatever it is, it must not block the shard.
         except Exception as error:  # noqa: BLE001
-            reason, detail = _why(error)
+            created_ms, origin = kind.created_ms(record), kind.origin(record)
+            source = UNKNOWN_SOURCE if origin is None else settings.source_of(origin)
+            reason, line = _quarantined(place, record, source, created_ms, error)
+            folder = settings.quarantine_folder(source)
+            lines.append((folder, line))
+            sources[folder] = source
             quarantined[source, reason] += 1
-            raw = canonical_json(record)
-            event_id = record.get("eventID")
-            data = quarantine_line(
-                source, reason, detail, event_id if isinstance(event_id, str) else None, raw
-            )
-            lines.append((settings.quarantine_folder(source), Line(index, raw, created_ms, data)))
+            tallies[source].saw(created_ms, quarantined=True)
             continue
-        for change in converted:
-            tombstones += change.metadata.is_deleted
-            line = Line(index, change.metadata.event_id, created_ms, change.line)
-            lines.append((settings.folder(source), line))
-    return Plan(pack(lines, settings.max_records, settings.max_payload_bytes), tombstones, quarantined)
+        tombstones = 0
+        for origin, metadata, data in changes:
+            if origin not in folders:
+                source = settings.source_of(origin)
+                folders[origin] = settings.folder(source)
+                sources[folders[origin]] = source
+            folder, created_ms = folders[origin], metadata.approx_stream_ts
+            lines.append((folder, Line(place, metadata.event_id, created_ms, data)))
+            tombstones += metadata.is_deleted
+        tallies[sources[folder]].saw(created_ms, tombstones=tombstones)
+    objects = pack(lines, settings.max_records, settings.max_payload_bytes)
+    return Plan(objects, sources, tallies, quarantined)
+
+
+def _quarantined(
+    place: int, record: Record, source: str, created_ms: int | None, error: Exception
+) -> tuple[str, Line]:
+    """The reason, and the line that holds the record whole."""
+    reason, detail = _why(error)
+    raw = canonical_json(record)
+    event_id = record.get("eventID")
+    data = quarantine_line(source, reason, detail, event_id if isinstance(event_id, str) else None, raw)
+    return reason, Line(place, raw, created_ms, data)
 
 
 def _why(error: Exception) -> tuple[str, str]:
@@ -148,21 +208,32 @@ def _why(error: Exception) -> tuple[str, str]:
     return "unexpected_error", f"{type(error).__name__} while converting the record"
 
 
-def _land(objects: Sequence[LandingObject], bucket: str, landed: Counter[str]) -> tuple[int, PutError] | None:
-    """Put the objects, counting into `landed`; stop at the first failure, and name its first record.
+def _land(
+    objects: Sequence[LandingObject], bucket: str
+) -> tuple[list[tuple[LandingObject, Put]], tuple[int, PutError] | None]:
+    """Put the objects; stop at the first failure, and name its first record.
 
     The objects are sorted by their first record, so none that is left behind begins earlier.
     """
+    landed: list[tuple[LandingObject, Put]] = []
     for landing_object in objects:
         try:
             put = put_if_absent(s3_client(), bucket, landing_object.key, landing_object.body)
         except PutError as error:
             _log(logging.ERROR, "put failed", bucket=bucket, key=error.key, code=error.code)
-            return landing_object.first_index, error
-        landed["objects"] += 1
-        landed["bytes"] += len(landing_object.body)
-        landed["already_there"] += put is Put.ALREADY_THERE
-    return None
+            return landed, (landing_object.first_index, error)
+        landed.append((landing_object, put))
+    return landed, None
+
+
+def _write_metrics(function_name: str | None, tallies: Mapping[str, Tally]) -> None:
+    """Not through the logger: its level must not silence alarms, nor its prefix hide the line from EMF."""
+    if function_name is None:
+        return
+    now_ms = time.time_ns() // 1_000_000
+    for source, tally in tallies.items():
+        sys.stdout.write(f"{metrics_line(function_name, source, tally, now_ms)}\n")
+    sys.stdout.flush()
 
 
 def _log(level: int, message: str, **fields: object) -> None:

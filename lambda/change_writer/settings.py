@@ -26,7 +26,8 @@ _SOURCE_FORM = "letters, digits, '_', '.', '-', beginning with a letter or digit
 class Settings:
     """Where change records land and how objects are cut.
 
-    `prefix` has no slash at either end and may be empty. `sources` maps a table's name to its source.
+    `prefix` has no slash at either end and may be empty. `sources` maps the name of a table, or of a
+    Kinesis stream, to its source.
     `max_payload_bytes` counts uncompressed bytes.
     """
 
@@ -38,7 +39,7 @@ class Settings:
     log_level: str
 
     def source_of(self, table: str) -> str:
-        """The source of a table: as mapped, else the table's own name.
+        """The source of a table or a Kinesis stream: as mapped, else its own name.
 
         Raises SettingsError if the name cannot be a folder that readers see. That stops the one
         stream it belongs to, loudly, until it is mapped: nothing is skipped meanwhile.
@@ -48,7 +49,7 @@ class Settings:
             raise SettingsError(
                 "SOURCE_MAP",
                 ",".join(f"{name}={value}" for name, value in self.sources.items()),
-                f"an entry '{table}=<source>', because this table's name cannot be a source ({_SOURCE_FORM})",
+                f"an entry '{table}=<source>', because this name cannot be a source ({_SOURCE_FORM})",
             )
         return source
 

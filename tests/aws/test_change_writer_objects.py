@@ -132,7 +132,7 @@ def test_a_line_that_exactly_fits_stays_and_the_next_one_is_cut() -> None:
 
 def test_a_line_above_the_size_gets_an_object_of_its_own() -> None:
     lines = [a_line(0), a_line(1, size=100), a_line(2), a_line(3)]
-    assert [[line.index for line in run] for run in cut(lines, 1000, 30)] == [[0], [1], [2, 3]]
+    assert [[line.place for line in run] for run in cut(lines, 1000, 30)] == [[0], [1], [2, 3]]
 
 
 @properties

@@ -180,14 +180,3 @@ def test_the_malformed_sample_is_not_json_and_refused_as_text(landing: Landing) 
     with pytest.raises(NotAStreamEventError, match="of type str"):
         lambda_handler(text, None)
     assert landing.object_keys() == []
-
-
-@pytest.mark.parametrize(
-    "path",
-    sorted((REAL_EVENTS.parent / "kinesis").glob("*.json")),
-    ids=lambda path: path.name.removesuffix(".json"),
-)
-def test_kinesis_events_are_refused_for_now(landing: Landing, path: Any) -> None:
-    with pytest.raises(NotAStreamEventError):
-        lambda_handler(json.loads(path.read_text(encoding="utf-8")), None)
-    assert landing.object_keys() == []

@@ -1,7 +1,7 @@
-"""A small stand-in for Lambda's event source mapping on DynamoDB Streams.
+"""A small stand-in for Lambda's event source mapping: what every stream needs, and DynamoDB Streams.
 
-Rules, from the AWS Lambda Developer Guide ("Using Lambda with Amazon DynamoDB", "Configuring partial
-batch response") and the DynamoDB Developer Guide ("Working with Streams"):
+Rules, from the AWS Lambda Developer Guide ("Using Lambda with Amazon DynamoDB", "Using Lambda with Kinesis",
+"Configuring partial batch response") and the DynamoDB Developer Guide ("Working with Streams"):
 
 - Shards are read from TRIM_HORIZON, a parent to its end before its children, each in order.
 - A batch holds records of one shard, at most `batch_size` and at most 6 MB as an event.
@@ -16,10 +16,11 @@ run out it stops with an error, dropping nothing.
 
 from __future__ import annotations
 
+import abc
 import json
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -69,14 +70,27 @@ class PumpResult:
 
 
 @dataclass
-class _Shard:
+class Shard:
     """A shard and how far it is: `checkpoint` is the last sequence number that was handled."""
 
     id: str
-    parent: str | None
+    parents: tuple[str, ...]
     checkpoint: str | None = None
     iterator: str | None = None
     finished: bool = False
+
+
+@dataclass(frozen=True)
+class Page:
+    """What one GetRecords answered.
+
+    records: the sequence number of each record, and its form in Lambda's event; iterator: where to read on,
+    None at the shard's end; behind: whether there is more, though this page may be empty.
+    """
+
+    records: Sequence[tuple[str, dict[str, Any]]]
+    iterator: str | None
+    behind: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,17 +108,17 @@ class _Tally:
     retries: int = 0
 
 
-class StreamPoller:
+class Poller(abc.ABC):
     """Reads one stream and hands its records to a Lambda handler, from where it stopped the last time.
 
-    streams_client: a boto3 `dynamodbstreams` client. handler: `handler(event, context)`, called with the
+    client: the boto3 client that reads the stream. handler: `handler(event, context)`, called with the
     JSON that Lambda would send. batch_size: records a batch. max_attempts: deliveries in a row without
     progress before `DeliveryError`. sleep: called with seconds between attempts.
     """
 
     def __init__(
         self,
-        streams_client: DynamoDBStreamsClient,
+        client: Any,
         stream_arn: str,
         handler: Handler,
         *,
@@ -113,17 +127,33 @@ class StreamPoller:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         if not 1 <= batch_size <= 10_000:
-            raise ValueError(f"batch_size is {batch_size}; Lambda takes 1 to 10000 for DynamoDB streams.")
+            raise ValueError(f"batch_size is {batch_size}; Lambda takes 1 to 10000 for streams.")
         if max_attempts < 1:
             raise ValueError(f"max_attempts is {max_attempts}; it must be at least 1.")
-        self._client = streams_client
+        self._client = client
         self._arn = stream_arn
         self._handler = handler
         self._batch_size = batch_size
         self._max_attempts = max_attempts
         self._sleep = sleep
-        self._shards: dict[str, _Shard] = {}
+        self._shards: dict[str, Shard] = {}
         self._tally = _Tally()
+
+    @abc.abstractmethod
+    def _list_shards(self) -> Iterator[Shard]:
+        """Every shard that the stream has now."""
+
+    @abc.abstractmethod
+    def _iterator(self, shard: Shard, last_read: str | None) -> str:
+        """An iterator behind `last_read`, or at the oldest record of the shard."""
+
+    @abc.abstractmethod
+    def _get(self, shard: Shard, iterator: str) -> Page:
+        """The next page of the shard."""
+
+    @abc.abstractmethod
+    def _lost(self) -> tuple[tuple[type[Exception], ...], str]:
+        """What the client raises when unread records have left the stream, and what to do then."""
 
     @property
     def checkpoints(self) -> dict[str, str | None]:
@@ -133,12 +163,12 @@ class StreamPoller:
     def pump(self) -> PumpResult:
         """Deliver all that the stream holds now; a later call goes on behind it.
 
-        "Now" ends, for an open shard, at the first empty page: a real stream may return one early, and
-        then the next call reads on.
+        "Now" ends, for an open shard, at the first empty page that does not say that there is more: a real
+        stream may return one early, and then the next call reads on.
 
         Raises DeliveryError when a batch failed `max_attempts` times, and StreamError when unread records
-        have left the stream (it keeps them for 24 hours). After either, or any interruption, the next call
-        delivers again whatever was not handled.
+        have left the stream. After either, or any interruption, the next call delivers again whatever was
+        not handled.
         """
         self._tally = _Tally()
         while True:
@@ -154,31 +184,24 @@ class StreamPoller:
                 return PumpResult(self._tally.records, self._tally.batches, self._tally.retries)
 
     def _discover(self) -> None:
-        start: dict[str, str] = {}
-        while True:
-            page = self._client.describe_stream(StreamArn=self._arn, **start)["StreamDescription"]  # type: ignore[arg-type]
-            for shard in page.get("Shards", []):
-                name = shard["ShardId"]
-                self._shards.setdefault(name, _Shard(name, shard.get("ParentShardId")))
-            last = page.get("LastEvaluatedShardId")
-            if not last:
-                return
-            start = {"ExclusiveStartShardId": last}
+        for shard in self._list_shards():
+            self._shards.setdefault(shard.id, shard)
 
-    def _is_ready(self, shard: _Shard) -> bool:
-        parent = self._shards.get(shard.parent or "")  # a parent that is not listed has left the stream
-        return not shard.finished and (parent is None or parent.finished)
+    def _is_ready(self, shard: Shard) -> bool:
+        # A parent that is not listed has left the stream.
+        parents = [self._shards[name] for name in shard.parents if name in self._shards]
+        return not shard.finished and all(parent.finished for parent in parents)
 
     def _finished(self) -> int:
         return sum(shard.finished for shard in self._shards.values())
 
-    def _drain(self, shard: _Shard) -> None:
+    def _drain(self, shard: Shard) -> None:
         batch: list[_Record] = []
         size = 0
         last_read = shard.checkpoint
         while True:
-            page, closed = self._read(shard, last_read)
-            for record in page:
+            records, page = self._read(shard, last_read)
+            for record in records:
                 length = len(record.text.encode()) + 1
                 if batch and (len(batch) == self._batch_size or size + length > MAX_EVENT_BYTES - 20):
                     self._deliver(shard, batch)
@@ -186,47 +209,34 @@ class StreamPoller:
                 batch.append(record)
                 size += length
                 last_read = record.sequence
-            if closed or not page:
+            closed = page.iterator is None
+            if closed or not (records or page.behind):
                 if batch:
                     self._deliver(shard, batch)
                 shard.finished = closed
                 return
 
-    def _read(self, shard: _Shard, last_read: str | None) -> tuple[list[_Record], bool]:
-        """One page behind `last_read`, and whether the shard ends with it."""
-        errors = self._client.exceptions
+    def _read(self, shard: Shard, last_read: str | None) -> tuple[list[_Record], Page]:
+        """One page behind `last_read`: its records as text, and the page."""
+        lost, advice = self._lost()
         try:
             for _ in range(3):
                 iterator = shard.iterator or self._iterator(shard, last_read)
                 try:
-                    answer = self._client.get_records(
-                        ShardIterator=iterator, Limit=min(_PAGE, self._batch_size)
-                    )
-                except errors.ExpiredIteratorException:  # 15 minutes after it was made
+                    page = self._get(shard, iterator)
+                except self._client.exceptions.ExpiredIteratorException:  # minutes after it was made
                     shard.iterator = None
                     continue
-                shard.iterator = answer.get("NextShardIterator")
-                records = [to_lambda_record(record, self._arn) for record in answer.get("Records", [])]
-                page = [_Record(record["dynamodb"]["SequenceNumber"], _json(record)) for record in records]
-                return page, shard.iterator is None
-        except (errors.TrimmedDataAccessException, errors.ResourceNotFoundException) as error:
+                shard.iterator = page.iterator
+                return [_Record(sequence, _json(record)) for sequence, record in page.records], page
+        except lost as error:
             where = f"after {last_read}" if last_read else "from its beginning"
             raise StreamError(
-                self._arn,
-                f"shard {shard.id} can no longer be read {where} ({error}). A stream keeps its records "
-                "for 24 hours: take a new snapshot of the table, then start at a new stream.",
+                self._arn, f"shard {shard.id} can no longer be read {where} ({error}). {advice}"
             ) from error
         raise StreamError(self._arn, f"every iterator of shard {shard.id} has expired at once; pump again.")
 
-    def _iterator(self, shard: _Shard, last_read: str | None) -> str:
-        request: dict[str, Any] = {"StreamArn": self._arn, "ShardId": shard.id}
-        if last_read is None:
-            request["ShardIteratorType"] = "TRIM_HORIZON"
-        else:
-            request |= {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": last_read}
-        return self._client.get_shard_iterator(**request)["ShardIterator"]
-
-    def _deliver(self, shard: _Shard, batch: Sequence[_Record]) -> None:
+    def _deliver(self, shard: Shard, batch: Sequence[_Record]) -> None:
         """Call the handler until all of the batch is handled; move the checkpoint as far as it says."""
         self._tally.batches += 1
         attempts = 0
@@ -255,6 +265,45 @@ class StreamPoller:
         except Exception as error:  # noqa: BLE001 - whatever a function raises is a failed invocation
             return 0, f"{type(error).__name__}: {error}", error
         return *_done(answer, [record.sequence for record in batch]), None
+
+
+class StreamPoller(Poller):
+    """Reads a DynamoDB stream; its client is a boto3 `dynamodbstreams` client."""
+
+    _client: DynamoDBStreamsClient
+
+    def _list_shards(self) -> Iterator[Shard]:
+        start: dict[str, str] = {}
+        while True:
+            page = self._client.describe_stream(StreamArn=self._arn, **start)["StreamDescription"]  # type: ignore[arg-type]
+            for shard in page.get("Shards", []):
+                parent = shard.get("ParentShardId")
+                yield Shard(shard["ShardId"], (parent,) if parent else ())
+            last = page.get("LastEvaluatedShardId")
+            if not last:
+                return
+            start = {"ExclusiveStartShardId": last}
+
+    def _iterator(self, shard: Shard, last_read: str | None) -> str:
+        request: dict[str, Any] = {"StreamArn": self._arn, "ShardId": shard.id}
+        if last_read is None:
+            request["ShardIteratorType"] = "TRIM_HORIZON"
+        else:
+            request |= {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": last_read}
+        return self._client.get_shard_iterator(**request)["ShardIterator"]
+
+    def _get(self, shard: Shard, iterator: str) -> Page:  # noqa: ARG002
+        answer = self._client.get_records(ShardIterator=iterator, Limit=min(_PAGE, self._batch_size))
+        records = [to_lambda_record(record, self._arn) for record in answer.get("Records", [])]
+        numbered = [(record["dynamodb"]["SequenceNumber"], record) for record in records]
+        return Page(numbered, answer.get("NextShardIterator"))
+
+    def _lost(self) -> tuple[tuple[type[Exception], ...], str]:
+        errors = self._client.exceptions
+        return (errors.TrimmedDataAccessException, errors.ResourceNotFoundException), (
+            "A stream keeps its records for 24 hours: take a new snapshot of the table, then start at a new "
+            "stream."
+        )
 
 
 def _done(answer: Any, sequences: Sequence[str]) -> tuple[int, str]:
