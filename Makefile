@@ -12,7 +12,7 @@ check: ## Format, lint, types, and the tests that need no Java (under a minute)
 	uv run ruff format --check
 	uv run ruff check
 	uv run mypy
-	uv run pytest -q tests/unit tests/aws tests/contract
+	uv run pytest -q tests/unit tests/aws tests/contract tests/bundle tests/workspace
 
 test: ## Everything
 	uv run pytest
@@ -20,8 +20,9 @@ test: ## Everything
 demo: ## The whole chain on this machine
 	uv run lakehouse demo
 
-check-extra: ## The wheel builds, installs alone and starts
-	uv run pytest -q -m extra
+check-extra: ## The wheel and the writer's archive build, its template stands up to every linter, the report in a browser
+	uv run python tests/sam/tools.py
+	LAKEHOUSE_TOOLS=required uv run pytest -q -m extra
 
 prove: ## The proofs at full size; what they measure goes into docs/proof.md
 	rm -f .proof.jsonl

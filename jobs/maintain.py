@@ -7,11 +7,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from pyspark.sql import SparkSession
 
-from lakehouse.job import add_settings, settings_from, tables_from
+from lakehouse.job import add_flag, add_settings, end, settings_from, tables_from
 from lakehouse.maintain import maintain
 
 
@@ -21,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_settings(parser)
-    parser.add_argument("--dry-run", action="store_true", help="change nothing, say what would be done")
+    add_flag(parser, "--dry-run", "change nothing, say what would be done")
     args = parser.parse_args(argv)
     spark = SparkSession.builder.getOrCreate()
     spark.conf.set("spark.sql.session.timeZone", "UTC")
@@ -32,4 +31,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main())

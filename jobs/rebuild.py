@@ -7,11 +7,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from pyspark.sql import SparkSession
 
-from lakehouse.job import add_settings, settings_from, tables_from
+from lakehouse.job import add_flag, add_settings, end, settings_from, tables_from
 from lakehouse.rebuild import rebuild
 
 
@@ -21,9 +20,7 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_settings(parser)
-    parser.add_argument(
-        "--complete", action="store_true", help="landing has everything since the beginning: take my word"
-    )
+    add_flag(parser, "--complete", "landing has everything since the beginning: take my word")
     parser.add_argument("--wait", type=float, default=0.0, help="seconds to wait for a stream to stop")
     args = parser.parse_args(argv)
     if not args.tables:
@@ -36,4 +33,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main())

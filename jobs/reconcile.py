@@ -1,23 +1,20 @@
 """Job: compare a state table with its DynamoDB table while the stream runs, and repair it if asked to.
 
     python jobs/reconcile.py --catalog main --landing s3://bucket/landing \\
-        --checkpoints /Volumes/main/ops/checkpoints --tables calls --table-name prod-calls
+        --checkpoints /Volumes/main/ops/checkpoints --tables calls --table-name prod-calls \\
+        --region eu-west-1 --service-credential lakehouse-source
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 import time
+from functools import partial
 
 from pyspark.sql import SparkSession
 
-from lakehouse.aws.client import aws_client
-from lakehouse.aws.fresh import Reader
-from lakehouse.aws.objects import open_objects
-from lakehouse.aws.snapshot import lambda_mappings
-from lakehouse.aws.source import DynamoSource
-from lakehouse.job import add_settings, settings_from, tables_from
+from lakehouse import job
+from lakehouse.aws.source import open_source
 from lakehouse.reconcile import reconcile
 
 
@@ -26,33 +23,35 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_settings(parser)
+    job.add_settings(parser)
     parser.add_argument("--table-name", required=True, help="the DynamoDB table")
     parser.add_argument("--lag", type=float, default=900.0, help="seconds that a change takes at most")
-    parser.add_argument("--repair", action="store_true", help="land a record for each difference")
+    job.add_flag(parser, "--repair", "land a record for each difference")
     parser.add_argument("--max-rcu", type=int, default=None, help="read capacity units a second at most")
     parser.add_argument("--consumer-from", default=None, help="since when the stream is landed")
+    job.add_credentials(parser)
     args = parser.parse_args(argv)
-    tables = tables_from(args)
+    tables = job.tables_from(args)
     if len(tables) != 1:
         parser.error("--tables: say which table to compare")
     spark = SparkSession.builder.getOrCreate()
     spark.conf.set("spark.sql.session.timeZone", "UTC")
-    mappings = None if args.consumer_from else lambda_mappings(aws_client("lambda"))
-    reader = Reader(aws_client("dynamodb"), tables[0], args.table_name, args.consumer_from, mappings)
-    source = DynamoSource(reader, open_objects(args.landing), max_rcu=args.max_rcu)
-    done = reconcile(
-        spark,
-        settings_from(args),
+    source = open_source(
         tables[0],
-        source,
-        lambda: time.sleep(args.lag),
-        repair=args.repair,
-        on_progress=print,
+        args.table_name,
+        args.landing,
+        consumer_from=args.consumer_from,
+        max_rcu=args.max_rcu,
+        region=args.region,
+        credentials=job.credentials_from(args),
+    )
+    wait = partial(time.sleep, args.lag)
+    done = reconcile(
+        spark, job.settings_from(args), tables[0], source, wait, repair=args.repair, on_progress=print
     )
     print(done, flush=True)
     return 3 if done.verdict == "differ" else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    job.end(main())

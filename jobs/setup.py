@@ -1,4 +1,4 @@
-"""Job: create schemas, tables and views, and add columns that declarations have gained.
+"""Job: create schemas, tables and views, add columns that declarations have gained, and tag, grant, mask.
 
     python jobs/setup.py --catalog main --landing /Volumes/main/ops/landing \\
         --checkpoints /Volumes/main/ops/checkpoints
@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
+from dataclasses import replace
 
 from pyspark.sql import SparkSession
 
 from lakehouse.catalog import set_up
-from lakehouse.job import add_settings, settings_from, tables_from
+from lakehouse.governance import Governance
+from lakehouse.job import add_flag, add_settings, end, settings_from, tables_from
+from lakehouse.settings import PII_READERS
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -21,10 +23,20 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_settings(parser)
+    parser.add_argument("--pii-readers", default=PII_READERS, help="account group that sees personal data")
+    parser.add_argument("--analysts", default=None, help="who is granted SELECT on each view in gold")
+    parser.add_argument("--operators", default=None, help="who is granted SELECT on each table and view")
+    add_flag(parser, "--no-predictive-optimization", "leave the schemas' predictive optimization as it is")
     args = parser.parse_args(argv)
-    set_up(SparkSession.builder.getOrCreate(), settings_from(args), tables_from(args))
+    settings, governance = settings_from(args), None
+    if args.platform == "databricks":
+        settings = replace(settings, pii_readers=args.pii_readers)
+        governance = Governance(
+            args.analysts or None, args.operators or None, not args.no_predictive_optimization
+        )
+    set_up(SparkSession.builder.getOrCreate(), settings, tables_from(args), governance)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main())

@@ -1,13 +1,37 @@
-"""One Spark session for the whole run. It starts when a test first asks for it; no test stops it."""
+"""One Spark session for the whole run, and the order of the files.
+
+The session starts when a test first asks for it; no test stops it.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+SLOWEST = ("integration", "docs", "spark", "local")
+"""Folders whose files take longest, the slowest first."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # xdist would begin with the files that have most tests, which are the quick ones. A few that take minutes
+    # would come last, with one worker left to do them.
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow files first: at the end the quick ones keep every worker busy."""
+    tests = Path(__file__).parent
+
+    def rank(item: pytest.Item) -> int:
+        folder = item.path.relative_to(tests).parts[0] if tests in item.path.parents else ""
+        return SLOWEST.index(folder) if folder in SLOWEST else len(SLOWEST)
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from pyspark.sql import functions as F
 from lakehouse import events, floors, ops
 from lakehouse.changes import latest_changes
 from lakehouse.errors import StreamError
+from lakehouse.gold.derived import after_state, before_state
 from lakehouse.lease import exclusive
 from lakehouse.merge import (
     KEY_LITERALS,
@@ -128,11 +129,14 @@ def _apply(
         changes = staged.where(~bad)
         now = datetime.now(UTC)
         among = _few(changes, table.keys[0]) if valid <= KEY_LITERALS else None
-        latest = latest_changes(_counting(changes, table), table.keys)
+        counting = _counting(changes, table)
+        before_state(spark, settings, table, counting, stream.folder, among)
+        latest = latest_changes(counting, table.keys)
         columns = [c.name for c in table.all_columns if c.name != "_applied_at"]
         applied.append(
             merge_latest(spark, settings, table, latest.select(columns), now, floor=floor, among=among)
         )
+        after_state(spark, settings, table, counting, among)
         if floor is not None and counts.below:
             quarantined.append(_below_floor(left_below_floor(spark, settings, table, latest, floor)))
         if table.history:

@@ -17,6 +17,8 @@
     │   ├── SnapshotRefusedError    a snapshot would leave a gap between itself and the stream
     │   ├── StreamChangedError      the source's stream was switched off and on while it was scanned
     │   └── ExportError             an export that is not whole, or of a kind that is not read
+    ├── WorkspaceError              a Databricks workspace does not do what it is asked
+    │   └── JobNotFoundError        none of its jobs is the one that is wanted, or several may be
     ├── QuarantineIdError           an id that is not that of one quarantined record
     └── QueryError                  a statement that `lakehouse sql` does not run
 
@@ -176,6 +178,38 @@ class ExportError(SourceError):
         self.problem = problem
         self.next_step = next_step
         super().__init__(f"Export {where}", f"{problem}. {next_step}")
+
+
+class WorkspaceError(LakehouseError):
+    """A Databricks workspace does not answer, refuses, or is not set up for what is asked of it."""
+
+    def __init__(self, what: str, problem: str, next_step: str) -> None:
+        self.what = what
+        self.problem = problem
+        self.next_step = next_step
+        super().__init__(f"{what}: {problem.rstrip('.')}. {next_step}")
+
+
+class JobNotFoundError(WorkspaceError):
+    """None of a workspace's jobs is the one that is wanted, or several may be.
+
+    `candidates` are the ids and names of jobs that it may be.
+    """
+
+    def __init__(
+        self, wanted: str, host: str, candidates: Sequence[tuple[int, str]], *, several: bool
+    ) -> None:
+        self.wanted = wanted
+        self.candidates = tuple(candidates)
+        named = ", ".join(f"{name} ({id_})" for id_, name in self.candidates[:10])
+        if several:
+            problem, next_step = f"{len(self.candidates)} jobs may be meant: {named}", "Name one: --job ID."
+        elif self.candidates:
+            problem, next_step = f"there is none. Jobs that may be meant: {named}", "Name one: --job ID."
+        else:
+            problem = "there is none that you may see"
+            next_step = "Deploy it: databricks bundle deploy, or name another one: --job NAME_OR_ID."
+        super().__init__(f"Job {wanted!r} in {host}", problem, next_step)
 
 
 class QuarantineIdError(LakehouseError):

@@ -45,7 +45,11 @@ END: Final = r"(?![\s\S])"
 
 _LABEL = r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}"
 
-SEQUENCE_PATTERN: Final = rf"^{_LABEL}/(\d{{40}}|-{_LABEL}Z(/\d{{4}})?)(\+{_LABEL}Z)*{END}"
+_OF_ITEM = rf"{_LABEL}/(\d{{40}}|-{_LABEL}Z(/\d{{4}})?)(\+{_LABEL}Z)*"
+_OF_EVENT = r"\d{56}/[A-Za-z0-9_.-]{1,128}/\d{6}"
+
+SEQUENCE_PATTERN: Final = rf"^({_OF_ITEM}|{_OF_EVENT}){END}"
 """A sequence that orders as text: `<stream label>/<number padded to 40>` for a stream record,
-`<label>/-<snapshot time>[/<attempt>]` for a snapshot, either with `+<reconcile start>` for a repair.
+`<label>/-<snapshot time>[/<attempt>]` for a snapshot, either with `+<reconcile start>` for a repair;
+`<number padded to 56>/<shard>/<index padded to 6>` for an event of a Kinesis stream.
 A number that is not padded would sort wrongly, so it is no sequence."""

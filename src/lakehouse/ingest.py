@@ -29,6 +29,7 @@ from lakehouse.errors import (
     LeaseHeldError,
     StreamError,
 )
+from lakehouse.gold.derived import after_rebuild
 from lakehouse.lease import Lease
 from lakehouse.settings import Settings
 from lakehouse.sources import Source, lines_of, source_of
@@ -229,6 +230,10 @@ def _run(
         def on_batch(batch: DataFrame, batch_id: int) -> None:
             process_batch(named, batch, batch_id)
 
+        if stream.table is not None:
+            after_rebuild(
+                spark, stream.settings, stream.table
+            )  # of a rebuild that died before it had done that
         stream.source.discover(spark)
         writer = (
             stream.source.stream(spark)

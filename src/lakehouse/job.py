@@ -1,8 +1,11 @@
-"""Arguments that every job has, and the settings they make."""
+"""Arguments that jobs have, the settings they make, and how a job ends."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from importlib import import_module
+from typing import Any
 
 from lakehouse.errors import ConfigurationError
 from lakehouse.settings import Settings
@@ -25,9 +28,37 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-files", type=int, default=1000, help="objects a batch takes at most")
     parser.add_argument("--platform", choices=("databricks", "local"), default="databricks")
     parser.add_argument("--warehouse", default=None, help="folder of the tables (platform local only)")
-    parser.add_argument(
-        "--no-file-events", action="store_true", help="list folders instead of using file events"
-    )
+    add_flag(parser, "--no-file-events", "list folders instead of using file events")
+
+
+def add_flag(parser: argparse.ArgumentParser, name: str, what: str) -> None:
+    """Add an argument that is off, on (`--repair`), or told by a job's parameter (`--repair=false`)."""
+    parser.add_argument(name, nargs="?", const=True, default=False, type=_on, metavar="BOOL", help=what)
+
+
+def add_credentials(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments from which `credentials_from` reads, and the region to use with it."""
+    parser.add_argument("--region", default=None, help="of AWS; else what AWS_REGION or a profile says")
+    parser.add_argument("--service-credential", default=None, help="a service credential in Unity Catalog")
+
+
+def credentials_from(args: argparse.Namespace) -> Any:
+    """A botocore session by the service credential that the arguments name; None if they name none.
+
+    It can be had on the driver alone, so it must not be asked for in a batch function.
+    """
+    if not args.service_credential:
+        return None
+    # There on Databricks alone; the package of that name has no credentials elsewhere.
+    dbutils = import_module("databricks.sdk.runtime").dbutils
+    return dbutils.credentials.getServiceCredentialsProvider(args.service_credential)
+
+
+def end(status: int) -> None:
+    """End the program of a job. Nothing is raised where it went well: on Databricks `sys.exit(0)` is an
+    exception like any other, which may count as a failure of the task."""
+    if status:
+        sys.exit(status)
 
 
 def settings_from(args: argparse.Namespace) -> Settings:
@@ -65,3 +96,9 @@ def tables_from(args: argparse.Namespace) -> tuple[Table, ...]:
     """
     names = [name.strip() for name in args.tables.split(",") if name.strip()]
     return tuple(table(name) for name in names) or TABLES
+
+
+def _on(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text.lower() == "true"

@@ -20,6 +20,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakehouse import floors
+from lakehouse.errors import StreamError
 from lakehouse.settings import Settings
 from lakehouse.table import Table
 
@@ -168,6 +169,30 @@ def retrying(work: Callable[[], T], what: str, *, sleep: Callable[[float], None]
             )
             sleep(pause)
     raise AssertionError("unreachable")
+
+
+def until_settled(spark: SparkSession, name: str, work: Callable[[], T]) -> T:
+    """Call `work`, which reads a table and writes others by it; again while that table changes meanwhile.
+
+    Another writer's rows that `work` has not seen were there before it ended, or their writer works after it:
+    so no row is left out by both. The conflicts of one table do not tell, as the rows are in another.
+
+    Raises:
+        StreamError: the table has changed every time.
+    """
+    for _ in range(ATTEMPTS):
+        before = _version(spark, name)
+        done = work()
+        if _version(spark, name) == before:
+            return done
+    raise StreamError(name, f"it has changed each of {ATTEMPTS} times; another writer is at work. Try again.")
+
+
+def _version(spark: SparkSession, name: str) -> int:
+    row = DeltaTable.forName(spark, name).history(1).select("version").first()
+    assert row is not None
+    version: int = row[0]
+    return version
 
 
 def is_conflict(error: PySparkException) -> bool:

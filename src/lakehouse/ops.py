@@ -99,5 +99,6 @@ WITH decided AS (
 SELECT r.*, coalesce(d.decision, 'open') AS status, d.decided_at, d.decided_by, d.why, d.landed_as
 FROM {ops}.quarantine_records AS r LEFT JOIN decided USING (quarantine_id)
 """,
+    QUARANTINE_RECORDS,
 )
 """The one view in ops."""

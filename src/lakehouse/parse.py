@@ -46,6 +46,7 @@ def parse_lines(lines: DataFrame, table: Table, *, keep_raw: SparkColumn | None 
     df = lines.select(F.col("value").alias("_line"), "_source_file")
     df = df.select("*", F.when(F.is_valid_utf8("_line"), _json(F.col("_line"))).alias("_item"))
     df, read = _read(df, tree)
+    df = df.withColumn("_attributes", read.members[""])
     metadata, metadata_misfits = _metadata(read)
     deleted = metadata["is_deleted"]
     df = df.select("*", *(c.alias(name) for name, c in metadata.items()))
@@ -74,6 +75,7 @@ def parse_rescued(rows: DataFrame, table: Table, gained: frozenset[str]) -> Data
     """
     root = _root(table)
     df, read = _read(rows.withColumn("_item", _json(F.col("_rescued_data"))), root)
+    df = df.withColumn("_attributes", read.members[""])
     misfits = {name: read.texts[name].isNotNull() for name in events.METADATA}
     for column in table.columns:
         if column.path:

@@ -24,6 +24,7 @@ from lakehouse import events, floors
 from lakehouse.batch import BELOW_FLOOR
 from lakehouse.catalog import create_tables
 from lakehouse.errors import ConfigurationError, IncompleteLandingError
+from lakehouse.gold.derived import after_rebuild, before_rebuild
 from lakehouse.ingest import ingest
 from lakehouse.landing import Store, exists, open_store
 from lakehouse.lease import Lease, exclusive
@@ -115,10 +116,12 @@ def _rebuild(
         for lease in leases:
             lease.check()
         on_progress("replacing the content")
+        before_rebuild(settings, table)
         with exclusive(settings.warehouse):
             done = retrying(lambda: _replace(spark, settings, table, new, basis), f"rebuild of {table.name}")
         for stream, made in zip(table.streams, new.streams, strict=True):
             _hand_over(Path(settings.checkpoints) / stream, Path(settings.checkpoints) / made)
+        after_rebuild(spark, settings, table)
     _remove(spark, settings, new)
     return done
 

@@ -21,6 +21,25 @@ def _absolute(location: str) -> str:
 Layer = Literal["silver", "gold", "ops"]
 LAYERS: tuple[Layer, ...] = ("silver", "gold", "ops")
 
+PII_READERS = "lakehouse_pii_readers"
+"""The account group that sees personal data, if no other is named."""
+
+
+def literal(words: str) -> str:
+    """Our own words as a SQL literal: comments, properties, paths, groups. Never data."""
+    return "'" + words.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def principal(name: str) -> str:
+    """The quoted name of a user, group or service principal.
+
+    Raises:
+        ConfigurationError: it is empty, or has characters that no name has.
+    """
+    if not name.strip() or not name.isprintable():
+        raise ConfigurationError(f"{name!r} is no name of a user, group or service principal.")
+    return "`" + name.replace("`", "``") + "`"
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -36,12 +55,15 @@ class Settings:
         max_files: how many landed objects a batch takes at most.
         file_events: on Databricks, find new objects through the external location's file events;
             False lists folders instead.
+        pii_readers: account group whose members see personal data in the views; others see null in its place.
+            None: with managed tables the group PII_READERS; with a warehouse folder, where there are no
+            groups, everybody sees it.
         deletion_vectors: mark replaced rows instead of rewriting their files. With row tracking this is
             what row-level concurrency needs, which only Databricks has; without it a MERGE into a small
             table takes about twice as long for nothing.
 
     Raises:
-        ConfigurationError: a name that is no identifier, or checkpoints that are no file path.
+        ConfigurationError: a name that is none, or checkpoints that are no file path.
     """
 
     landing: str
@@ -55,6 +77,7 @@ class Settings:
     platform: Literal["databricks", "local"] = "databricks"
     max_files: int = 1000
     file_events: bool = True
+    pii_readers: str | None = None
     deletion_vectors: bool = True
 
     def __post_init__(self) -> None:
@@ -63,6 +86,10 @@ class Settings:
                 raise ConfigurationError(
                     f"{name!r} is no name for a catalog or schema: use letters, digits, _ and -."
                 )
+        if self.pii_readers is None and self.warehouse is None:
+            object.__setattr__(self, "pii_readers", PII_READERS)
+        if self.pii_readers is not None:
+            principal(self.pii_readers)
         if "://" in self.checkpoints:
             raise ConfigurationError(
                 f"Checkpoints cannot lie at {self.checkpoints}: the lease beside them needs a file path. "

@@ -93,11 +93,15 @@ class View:
     """A view. In `query`, `{silver}`, `{gold}` and `{ops}` stand for the schemas.
 
     In the view of a table, `{live}` stands for the rows of the table that analysts may see.
+
+    What it shows under the name of one of `columns` that has personal data is masked; the view of a table
+    has the table's columns among them. So personal data keeps its name, or is declared under its new one.
     """
 
     name: str
     comment: str
     query: str
+    columns: tuple[Column, ...] = ()
 
 
 METADATA_COLUMNS: Final = (
@@ -134,12 +138,12 @@ class Table:
         comment: one sentence for the catalog.
         cluster_by: the clustering columns, at most four; the keys if not given.
         format: `changes` for change records, `documents` for one JSON document a file.
-        transform: adds the columns that have no `path`. It gets a frame with the columns that
-            have one (for documents: `_document` variant, `_document_key` string, `_source_file`,
-            `_modified_at` timestamp), and may set `_problem` and `_detail` to send a row to
-            quarantine. What it makes of a column that has a path must not change when it is applied
-            again, as to a row that gains a column. That of a document may make several rows of it, and
-            set `is_deleted`.
+        transform: adds the columns that have no `path`. It gets a frame with the columns that have one,
+            the metadata, and `_attributes` map<string,variant>, all that the record holds (for documents:
+            `_document` variant, `_document_key` string, `_source_file`, `_modified_at` timestamp). It may
+            set `_problem` and `_detail` to send a row to quarantine. What it makes of a column that has a
+            path must not change when it is applied again, as to a row that gains a column. That of a
+            document may make several rows of it, and set `is_deleted`.
         view: the gold view; every column of the live rows if not given.
         more_views: further gold views, created after the one above.
         history: keep every change in `silver.<name>_history` (slowly changing dimension, type 2), and
@@ -277,6 +281,7 @@ class Table:
             self.name,
             f"Live rows: {self.comment}",
             f"SELECT {names}, `updated_at` FROM {self.live}",  # noqa: S608 - declared names
+            self.all_columns,
         )
 
     @property
@@ -286,7 +291,8 @@ class Table:
         return (self.view_or_default, *map(self._over_live, self.more_views), *history)
 
     def _over_live(self, view: View) -> View:
-        return View(view.name, view.comment, view.query.replace("{live}", self.live))
+        query = view.query.replace("{live}", self.live)
+        return replace(view, query=query, columns=(*view.columns, *self.all_columns))
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -352,4 +358,5 @@ versions AS (
 SELECT {names}, updated_at, is_deleted, valid_from, valid_to, valid_to IS NULL AS is_current
 FROM versions WHERE (valid_to IS NULL OR valid_to > valid_from) AND (is_deleted OR {self._shown})
 """,  # noqa: S608 - declared names
+            self.all_columns,
         )

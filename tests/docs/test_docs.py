@@ -291,7 +291,7 @@ def test_the_arguments_of_the_jobs_are_described(monkeypatch: pytest.MonkeyPatch
         raise SystemExit
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", look)
-    for path in ("setup", "ingest", "maintain", "rebuild", "reconcile"):
+    for path in ("setup", "ingest", "refresh_metrics", "publish_alerts", "maintain", "rebuild", "reconcile"):
         with pytest.raises(SystemExit):
             _job(f"jobs/{path}.py").main([])
     assert described == taken

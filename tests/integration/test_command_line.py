@@ -10,12 +10,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integration import command_process
 from tests.local.support import create_table
 
+from lakehouse.errors import LeaseHeldError
+from lakehouse.lease import Lease
 from lakehouse.local.aws import LocalAws
 
 LABEL = "2025-10-08T14:00:00.000"
@@ -52,10 +56,49 @@ def lakehouse(*arguments: str | Path, cwd: Path, env: dict[str, str] | None = No
     )
 
 
-def rows(warehouse: Path, query: str) -> list[dict[str, Any]]:
-    done = lakehouse("sql", "--warehouse", warehouse, "--format", "json", query, cwd=warehouse)
+class Commands:
+    """`lakehouse`, in one process for all of the command lines: Spark starts once."""
+
+    def __init__(self, cwd: Path) -> None:
+        program = Path(command_process.__file__)
+        self.errors = (cwd / "command_process.txt").open("w+")
+        self.process = subprocess.Popen(
+            [sys.executable, program],
+            cwd=cwd,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+        )
+
+    def __call__(self, *arguments: str | Path) -> Any:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        words = [*map(str, arguments)]
+        self.process.stdin.write(json.dumps(words) + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        assert answer, Path(self.errors.name).read_text()
+        return subprocess.CompletedProcess(words, *json.loads(answer))
+
+    def end(self) -> None:
+        """Let the process end by itself, Spark with it."""
+        self.process.communicate(timeout=60)
+        self.errors.close()
+
+
+def rows(done: Any) -> list[dict[str, Any]]:
+    """What a query with `--format json` has found."""
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture
+def again(tmp_path: Path) -> Iterator[Commands]:
+    """Command lines after the first ones, in a process that finds the warehouse as those left it."""
+    commands = Commands(tmp_path)
+    yield commands
+    commands.end()
 
 
 def counts(done: Any, table: str) -> list[int]:
@@ -72,23 +115,23 @@ def test_the_demo_ends_in_agreement_and_leaves_a_warehouse_to_query(tmp_path: Pa
     assert done.returncode == 0, done.stdout + done.stderr
     assert "The tables and the source agree." in done.stdout
     assert "✗" not in done.stdout
-    kinds = rows(tmp_path / "made", "SELECT DISTINCT _delete_kind AS k FROM silver.calls WHERE is_deleted")
-    assert {row["k"] for row in kinds} == {"ttl", "user"}
     for title in ("The analysts' answer", "Scorecards", "Dashboard items", "Coaching insights"):
         assert title in done.stdout
     shown = """
       SELECT count_if(tag IS NULL) AS items, count_if(tag IS NOT NULL) AS tag_rows,
         (SELECT count(*) FROM gold.coaching_insights) AS insights,
-        (SELECT count(DISTINCT shape) FROM silver.transcripts) AS shapes
+        (SELECT count(DISTINCT shape) FROM silver.transcripts) AS shapes,
+        (SELECT sort_array(collect_set(ifnull(_delete_kind, ''))) FROM silver.calls WHERE is_deleted) AS kinds
       FROM gold.dashboard_items
     """
-    (found,) = rows(tmp_path / "made", shown)
+    (found,) = rows(lakehouse("sql", "--warehouse", "made", "--format", "json", shown, cwd=tmp_path))
+    assert found["kinds"] == ["ttl", "user"]
     assert found["tag_rows"] > found["items"] > 15
     assert found["insights"] > 3
     assert found["shapes"] == 3
 
 
-def test_a_day_of_trouble_each_thing_ends_where_it_should(tmp_path: Path) -> None:
+def test_a_day_of_trouble_each_thing_ends_where_it_should(tmp_path: Path, again: Commands) -> None:
     landing, warehouse = tmp_path / "landing", tmp_path / "warehouse"
     markup = "\x1b[31m<b>[bold]'\"\\"
     land(landing, "a", [record(1, "c1", payload={"agent_name": markup}), record(2, "c2"), "no json"])
@@ -109,20 +152,25 @@ def test_a_day_of_trouble_each_thing_ends_where_it_should(tmp_path: Path) -> Non
     torn.write_bytes(torn.read_bytes()[:-30])
     land(landing, "good", [record(99, "c9")])
     land(landing, "s", [record(5, "x").replace('"callId"', '"guid"')], source="scorecards")
-    done = lakehouse("ingest", "--landing", "landing", "--warehouse", "warehouse", cwd=tmp_path)
+    done = again("ingest", "--landing", "landing", "--warehouse", "warehouse")
     assert done.returncode == 1
     assert "torn.ndjson.gz" in done.stderr
     assert counts(done, "scorecards") == [1, 1, 1, 0, 0, 0]
     assert counts(done, "calls") == [0, 0, 0, 0, 0, 0]
 
     command = shlex.split(done.stderr.split("lakehouse landing set-aside ")[1])[0]
-    assert lakehouse("landing", "set-aside", command, cwd=tmp_path).returncode == 0
-    done = lakehouse("ingest", "--landing", "landing", "--warehouse", "warehouse", cwd=tmp_path)
+    assert again("landing", "set-aside", command).returncode == 0
+    done = again("ingest", "calls", "--landing", "landing", "--warehouse", "warehouse")
     assert done.returncode == 0, done.stderr
     assert counts(done, "calls") == [1, 1, 1, 0, 0, 0]
 
+    with Lease(str(warehouse / "checkpoints" / "calls"), "calls"):
+        done = again("ingest", "calls", "--landing", "landing", "--warehouse", "warehouse")
+    assert done.returncode == 1
+    assert f"held by process {os.getpid()}" in done.stderr
+
     before = {p: p.stat().st_mtime_ns for p in (warehouse / "tables").rglob("_delta_log/*.json")}
-    done = lakehouse("ingest", "--landing", "landing", "--warehouse", "warehouse", cwd=tmp_path)
+    done = again("ingest", "--landing", "landing", "--warehouse", "warehouse")
     assert done.returncode == 0
     assert {p: p.stat().st_mtime_ns for p in (warehouse / "tables").rglob("_delta_log/*.json")} == before
 
@@ -130,7 +178,7 @@ def test_a_day_of_trouble_each_thing_ends_where_it_should(tmp_path: Path) -> Non
       SELECT 'live' AS what, call_id AS a, agent_name AS b, NULL AS raw FROM gold.calls
       UNION ALL SELECT 'quarantined', source, reason, raw FROM ops.quarantine ORDER BY 1, 2, 3
     """
-    found = rows(warehouse, both)
+    found = rows(again("sql", "--warehouse", "warehouse", "--format", "json", both))
     assert [(r["what"], r["a"], r["b"]) for r in found] == [
         ("live", "c1", markup),
         ("live", "c9", None),
@@ -139,10 +187,10 @@ def test_a_day_of_trouble_each_thing_ends_where_it_should(tmp_path: Path) -> Non
     ]
     assert json.loads(found[2]["raw"]) == raw
 
-    refused = lakehouse("sql", "--warehouse", warehouse, "DELETE FROM silver.calls", cwd=tmp_path)
+    refused = again("sql", "--warehouse", warehouse, "DELETE FROM silver.calls")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "only reads" in refused.stderr
-    listed = lakehouse("tables", "--warehouse", warehouse, "--format", "json", cwd=tmp_path)
+    listed = again("tables", "--warehouse", warehouse, "--format", "json")
     calls = next(json.loads(line) for line in listed.stdout.splitlines() if '"calls"' in line)
     assert (calls["key"], calls["rows"], calls["tombstones"]) == ("call_id", 2, 1)
 
@@ -212,9 +260,9 @@ def test_following_holds_its_checkpoints_and_ends_well_when_it_is_asked_to(tmp_p
         lease = warehouse / "checkpoints" / "calls" / "lease.json"
         _wait(lambda: lease.exists() and (lease.parent / "checkpoint" / "metadata").exists())
         land(landing, "late", [record(1, "c1")])
-        second = lakehouse(*arguments, cwd=tmp_path)
-        assert second.returncode == 1
-        assert f"held by process {following.pid}" in second.stderr
+        refused = pytest.raises(LeaseHeldError, match=f"held by process {following.pid}")
+        with refused, Lease(str(lease.parent), "calls"):
+            pass
         _wait(lambda: list((warehouse / "checkpoints/calls/checkpoint/commits").glob("0")))
     finally:
         following.send_signal(signal.SIGTERM)

@@ -19,7 +19,7 @@ MODULES = {
 }
 
 STANDARD = set(sys.stdlib_module_names)
-EDGES = ("lakehouse.aws", "lakehouse.cli", "lakehouse.job", "lakehouse.local")
+EDGES = ("lakehouse.aws", "lakehouse.cli", "lakehouse.job", "lakehouse.local", "lakehouse.workspace")
 """Where a session is obtained and the platform is chosen; everything else is the engine."""
 
 
@@ -97,7 +97,11 @@ def test_the_lowest_modules_import_the_standard_library_alone(name: str) -> None
         ("lakehouse.parse", {"lakehouse.events", "lakehouse.table", "lakehouse.errors"}),
         ("lakehouse.sources", {"lakehouse.settings", "lakehouse.events", "lakehouse.errors"}),
         ("lakehouse.floors", {"lakehouse.ops", "lakehouse.settings", "lakehouse.table"}),
-        ("lakehouse.merge", {"lakehouse.floors", "lakehouse.settings", "lakehouse.table"}),
+        (
+            "lakehouse.merge",
+            {"lakehouse.errors", "lakehouse.floors", "lakehouse.settings", "lakehouse.table"},
+        ),
+        ("lakehouse.gold.metrics", {"lakehouse.gold.tables"}),
     ],
 )
 def test_a_module_stands_on_those_below_it_alone(name: str, allowed: set[str]) -> None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from lakehouse.aws.client import aws_client
 from lakehouse.aws.export import backfill_export, read_manifest
 from lakehouse.aws.fresh import Key, Reader
-from lakehouse.aws.objects import FolderObjects, Objects
+from lakehouse.aws.objects import FolderObjects, Objects, open_objects
 from lakehouse.aws.scan import backfill_scan
+from lakehouse.aws.snapshot import lambda_mappings
 from lakehouse.errors import ConfigurationError
+from lakehouse.table import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,30 @@ class DynamoSource:
         """Land what these items are now, each above its row's sequence; how many records that are."""
         assert self.landing is not None
         return len(rows) - len(self.reader.land(self.landing, rows).left)
+
+
+def open_source(
+    table: Table,
+    table_name: str,
+    landing: str,
+    *,
+    consumer_from: str | None = None,
+    max_rcu: int | None = None,
+    region: str | None = None,
+    credentials: Any = None,
+) -> DynamoSource:
+    """The DynamoDB table that a state table is made from, and the landing location of its repairs.
+
+    Args:
+        consumer_from: as for `snapshot.begin`; without it Lambda's event source mappings tell.
+        region, credentials: as for `aws_client`.
+    """
+    client = partial(aws_client, region=region, credentials=credentials)
+    dynamodb: Any = client("dynamodb")
+    s3: Any = client("s3") if landing.startswith(("s3://", "s3a://")) else None
+    mappings = None if consumer_from else lambda_mappings(client("lambda"))
+    reader = Reader(dynamodb, table, table_name, consumer_from or None, mappings)
+    return DynamoSource(reader, open_objects(landing, s3), max_rcu=max_rcu)
 
 
 def _objects(folder: Path) -> Objects:

@@ -23,10 +23,13 @@ from lakehouse.cli import (
     ingest,
     landing,
     maintain,
+    publish,
     quarantine,
     query,
     rebuild,
     reconcile,
+    refresh,
+    report,
     show,
 )
 from lakehouse.errors import LakehouseError
@@ -80,5 +83,8 @@ for command in (
     quarantine.quarantine,
     reconcile.reconcile,
     rebuild.rebuild,
+    refresh.refresh,
+    publish.publish_alerts,
+    report.report,
 ):
     cli.add_command(command)

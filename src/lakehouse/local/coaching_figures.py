@@ -43,9 +43,18 @@ class Figures:
 
 
 def coaching_figures(documents: Iterable[ListedDocument]) -> dict[Insight, int]:
-    """Count the insights of the PCA files that S3 lists now, by type and priority.
+    """Count the insights of the PCA files that S3 lists now, by type and priority."""
+    return Counter(insight for call in _calls(documents) for insight in insights(call))
 
-    A redacted twin is the same file: the newest counts, by modification time in milliseconds, then by key.
+
+def calls_with_high_priority(documents: Iterable[ListedDocument]) -> int:
+    """How many of the PCA files that S3 lists now have an insight of high priority."""
+    return sum(any(priority == "high" for _, priority in insights(call)) for call in _calls(documents))
+
+
+def _calls(documents: Iterable[ListedDocument]) -> Iterator[Figures]:
+    """A redacted twin is the same file: the newest counts, by modification time in milliseconds, then by key.
+
     Other documents are passed over, and so is what cannot be read.
     """
     newest: dict[str, tuple[Any, str, dict[str, Any]]] = {}
@@ -57,7 +66,7 @@ def coaching_figures(documents: Iterable[ListedDocument]) -> dict[Insight, int]:
         candidate = (whole_milliseconds(modified), match["key"], analytics)
         if match["base"] not in newest or candidate[:2] > newest[match["base"]][:2]:
             newest[match["base"]] = candidate
-    return Counter(insight for *_, analytics in newest.values() for insight in insights(read(analytics)))
+    return (read(analytics) for *_, analytics in newest.values())
 
 
 def insights(call: Figures) -> Iterator[Insight]:

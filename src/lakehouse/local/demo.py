@@ -27,10 +27,12 @@ from rich.table import Table as Grid
 from lakehouse.errors import ConfigurationError, PlatformError
 from lakehouse.local.aws import LocalAws
 from lakehouse.local.demo_answers import ANALYSTS_QUERY, answers, plain_grid, show
+from lakehouse.local.demo_metrics import Listener, metric_answers
 from lakehouse.local.demo_source import BUCKET, DOCUMENTS, SOURCE_MAP, Chain
 from lakehouse.local.poller import Handler
 from lakehouse.local.sample_day import Operation, sample_day
 from lakehouse.local.sample_items import sample_items
+from lakehouse.local.sample_metrics import Event, sample_metrics
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -51,29 +53,39 @@ def run_demo(console: Console, warehouse: Path, *, calls: int, seed: int) -> boo
         ConfigurationError: the warehouse folder holds something that is not an earlier demo's.
         PlatformError: Java, the jars, the writer's code or the local AWS are missing.
     """
-    handler = _load_writer()
+    handler = load_writer()
     _clear(warehouse)
     started = time.monotonic()
     day = list(sample_day(DAY, seed=seed, calls=calls))
     # Items are shown for a week from their own time, so they are of these days.
     items = list(sample_items(dt.datetime.now(dt.UTC), seed=seed, items=max(20, 3 * calls // 10)))
-    noon, middle = len(day) // 2, len(items) // 2
-    morning, afternoon = [*day[:noon], *items[:middle]], [*day[noon:], *items[middle:]]
-    with LocalAws() as aws, _writer_environment(aws), _bars(console) as bars:
+    events = list(sample_metrics(dt.datetime.now(dt.UTC), seed=seed, students=max(20, calls // 25)))
+    morning: list[Operation | Event] = []
+    afternoon: list[Operation | Event] = []
+    parts: tuple[Sequence[Operation | Event], ...] = (day, items, events)
+    for part in parts:
+        morning += part[: len(part) // 2]
+        afternoon += part[len(part) // 2 :]
+    with LocalAws() as aws, writer_environment(aws), _bars(console) as bars:
         chain = Chain(aws, handler)
         spark, settings = _open(bars, warehouse, aws)
         for name, part in (("morning", morning), ("afternoon", afternoon)):
             chain.write(part, bars.track(f"{name}: writing to DynamoDB and S3", len(part)))
             chain.pump(bars.track(f"{name}: streams → writer → landing", None))
             _ingest(console, bars, spark, settings, name)
+        listener = Listener(aws)
+        bars.track("refreshing metrics, publishing alerts", None)
+        as_of = _age_and_publish(spark, settings, listener)
         live, documents = chain.source(bars.track("reading the source back", None))
+        told = chain.events(bars.track("reading the events back", None))
         found = answers(spark, live, documents, DAY)
+        found += metric_answers(spark, told, documents, listener.arrived(), as_of)
     agree = True
     for answer in found:
         show(console, answer)
         agree &= answer.agrees
     seconds = time.monotonic() - started
-    _show_end(console, warehouse, [*day, *items], chain.counted["delivered"], agree, seconds)
+    _show_end(console, warehouse, [*day, *items, *events], chain.counted["delivered"], agree, seconds)
     return agree
 
 
@@ -108,6 +120,18 @@ def _ingest(console: Console, bars: _Bars, spark: SparkSession, settings: Settin
             raise result.error
 
 
+def _age_and_publish(spark: SparkSession, settings: Settings, listener: Listener) -> int:
+    """Bring metrics and alerts up to now, put the alerts on the bus; returns that time in microseconds."""
+    from lakehouse.floors import micros
+    from lakehouse.gold.entities import refresh_metrics
+    from lakehouse.gold.outbox import publish_due
+
+    as_of = dt.datetime.now(dt.UTC)
+    refresh_metrics(spark, settings, as_of)
+    publish_due(spark, settings, listener.bus.put)
+    return micros(as_of)
+
+
 def _grid(title: str, results: Iterable[Result]) -> Grid:
     grid = plain_grid(title)
     grid.add_column("table", overflow="fold")
@@ -126,7 +150,7 @@ def _grid(title: str, results: Iterable[Result]) -> Grid:
 def _show_end(
     console: Console,
     warehouse: Path,
-    operations: Sequence[Operation],
+    operations: Sequence[Operation | Event],
     delivered: int,
     agree: bool,
     seconds: float,
@@ -134,8 +158,8 @@ def _show_end(
     kinds = Counter(type(o).__name__ for o in operations)
     console.print(
         f"\n{kinds['Put']:,} puts, {kinds['Update']:,} updates, {kinds['Delete']:,} deletes, "
-        f"{kinds['Expire']:,} expiries (simulated), {kinds['Document']:,} documents; "
-        f"{delivered:,} stream records delivered; {seconds:.0f} s in all.",
+        f"{kinds['Expire']:,} expiries (simulated), {kinds['Document']:,} documents, "
+        f"{kinds['Event']:,} events; {delivered:,} stream records delivered; {seconds:.0f} s in all.",
         highlight=False,
     )
     if agree:
@@ -177,7 +201,7 @@ def _bars(console: Console) -> Iterator[_Bars]:
         yield _Bars(progress)
 
 
-def _load_writer() -> Handler:
+def load_writer() -> Handler:
     """The Lambda's handler, from the checkout: it is deployed as a folder and is no part of the package."""
     folder = Path(__file__).resolve().parents[3] / "lambda"
     if not (folder / "change_writer").is_dir():
@@ -194,10 +218,10 @@ def _load_writer() -> Handler:
 
 
 @contextmanager
-def _writer_environment(aws: LocalAws) -> Iterator[None]:
+def writer_environment(aws: LocalAws) -> Iterator[None]:
     """The environment that the function would have, on the local AWS alone."""
     wanted = {**aws.environment, "S3_BUCKET": BUCKET, "S3_PREFIX": "landing"}
-    wanted |= {"SOURCE_MAP": SOURCE_MAP, "LOG_LEVEL": "WARNING"}
+    wanted |= {"SOURCE_MAP": SOURCE_MAP, "LOG_LEVEL": "ERROR"}
     before = dict(os.environ)
     for name in [n for n in os.environ if n.startswith("AWS_") or n in ("SOURCE_MAP", "MAX_RECORDS")]:
         del os.environ[name]

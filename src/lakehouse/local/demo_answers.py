@@ -104,21 +104,21 @@ def answers(
     calls = analyst_figures(items["calls"], documents, day)
     cards = scorecard_figures(items["scorecards"])
     # An item is shown until it expires: the source is asked as of the time at which the tables are.
-    shown = _ask(spark, ITEMS_QUERY, 1)
+    shown = ask(spark, ITEMS_QUERY, 1)
     dashboard = item_figures(items[sample_items.TABLE], dt.datetime.now(dt.UTC))
     return [
         Answer(
             f"The analysts' answer for {day} (UTC): from the tables, and counted from the source",
             ("direction", "answered"),
             ("calls", "avg s", "> 1 min"),
-            _ask(spark, ANALYSTS_QUERY.format(day=day.isoformat()), 2),
+            ask(spark, ANALYSTS_QUERY.format(day=day.isoformat()), 2),
             {(r.direction, r.answer_type): (r.calls, r.average_seconds, r.over_a_minute) for r in calls},
         ),
         Answer(
             "Scorecards by call type",
             ("call type",),
             ("scorecards", "mean score"),
-            _ask(spark, SCORECARD_QUERY, 1),
+            ask(spark, SCORECARD_QUERY, 1),
             {(r.group,): (r.scorecards, r.mean_score) for r in cards},
         ),
         Answer(
@@ -132,14 +132,15 @@ def answers(
             "Coaching insights",
             ("insight", "priority"),
             ("calls",),
-            _ask(spark, COACHING_QUERY, 2),
+            ask(spark, COACHING_QUERY, 2),
             {insight: (count,) for insight, count in coaching_figures(documents).items()},
             may_be_empty=True,
         ),
     ]
 
 
-def _ask(spark: SparkSession, query: str, keys: int) -> Rows:
+def ask(spark: SparkSession, query: str, keys: int) -> Rows:
+    """The rows of a query by its first columns."""
     return {tuple(row[:keys]): tuple(row[keys:]) for row in spark.sql(query).collect()}
 
 

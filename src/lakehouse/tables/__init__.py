@@ -11,10 +11,18 @@ from lakehouse.table import Table
 from lakehouse.tables.calls import CALLS
 from lakehouse.tables.coaching_insights import coaching_insights
 from lakehouse.tables.dashboard_items import dashboard_items
+from lakehouse.tables.metric_events import METRIC_EVENTS
 from lakehouse.tables.scorecards import SCORECARDS
 from lakehouse.tables.transcripts import transcripts
 
-TABLES: tuple[Table, ...] = (CALLS, SCORECARDS, dashboard_items(), transcripts(), coaching_insights())
+TABLES: tuple[Table, ...] = (
+    CALLS,
+    SCORECARDS,
+    dashboard_items(),
+    transcripts(),
+    coaching_insights(),
+    METRIC_EVENTS,
+)
 
 
 def table(name: str) -> Table:

@@ -1,0 +1,35 @@
+"""Job: bring the metrics and alerts of all entities whose windows have moved up to now. Run it hourly.
+
+    python jobs/refresh_metrics.py --catalog main --landing /Volumes/main/ops/landing \\
+        --checkpoints /Volumes/main/ops/checkpoints
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from pyspark.sql import SparkSession
+
+from lakehouse.gold.entities import parse_time, refresh_metrics
+from lakehouse.job import add_flag, add_settings, end, settings_from
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, refresh, report."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_settings(parser)
+    parser.add_argument("--as-of", default="", help="where the windows end, ISO 8601; now if empty")
+    add_flag(parser, "--everything", "all entities, from the state table: after it was rebuilt")
+    args = parser.parse_args(argv)
+    as_of = parse_time(args.as_of) if args.as_of else None
+    spark = SparkSession.builder.getOrCreate()
+    spark.conf.set("spark.sql.session.timeZone", "UTC")
+    entities = refresh_metrics(spark, settings_from(args), as_of, everything=args.everything)
+    print(f"{entities} entities refreshed", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    end(main())

@@ -1,0 +1,1 @@
+"""The report: one page that shows what is in gold and how fresh it is."""

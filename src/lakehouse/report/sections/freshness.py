@@ -1,0 +1,105 @@
+"""How fresh the tables are, what came in, and what lies in quarantine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lakehouse.report import charts
+from lakehouse.report.charts import Row
+from lakehouse.report.figures import Answers, Figure, Section, Table, marks, series
+from lakehouse.report.words import MISSING, age, name, names, number, time
+
+_PARTS = ("upserts", "deletes", "stale", "quarantined")
+_STATES = ("open", "requeued", "discarded")
+
+
+def freshness(answers: Answers) -> Section:
+    """The section."""
+    figures = [_tables(answers["tables"]), _streams(answers["streams"]), _quarantine(answers["quarantine"])]
+    return Section("freshness", "Freshness and quarantine", figures)
+
+
+def _tables(rows: Sequence[Row]) -> Figure:
+    return Figure(
+        "tables",
+        "Tables",
+        Table(
+            [
+                *("Table", "Newest change", "Age", "Compared with its source", "At"),
+                *("Live rows", "Tombstones"),
+            ],
+            [
+                (
+                    r["table_name"],
+                    time(r["newest_change"]),
+                    age(r["minutes_old"]),
+                    MISSING if r["verdict"] is None else name(r["verdict"]),
+                    time(r["compared_at"]),
+                    number(r["live_rows"]),
+                    number(r["tombstones"]),
+                )
+                for r in rows
+            ],
+            5,
+        ),
+        "There are no tables.",
+        "The age is how long before this report the newest change was made at its source.",
+        whole=True,
+    )
+
+
+def _streams(rows: Sequence[Row]) -> Figure:
+    # What follows the slash is the identity of the checkpoint.
+    labels = names((r["stream"] for r in rows), lambda stream: name(stream.partition("/")[0]))
+    became = [
+        {"stream": r["stream"], "became": part, "records": r[part]}
+        for r in rows
+        for part in _PARTS
+        if r[part]
+    ]
+    parts = series((b["became"] for b in became), _PARTS)
+    return Figure(
+        "streams",
+        "What came in, by stream",
+        Table(
+            ("Stream", "Last batch", "Batches", "Records", *(p.capitalize() for p in _PARTS), "Rescued"),
+            [
+                (
+                    labels[r["stream"]],
+                    time(r["last_batch"]),
+                    *(number(r[c]) for c in ("batches", "records", *_PARTS, "rescued")),
+                )
+                for r in rows
+            ],
+            2,
+        ),
+        "No batch has come in so far.",
+        "Stale records changed nothing: they were superseded, older or seen before.",
+        charts.bars(
+            marks(became, "records", "record", stream=labels, became=parts),
+            "stream",
+            "records",
+            "became",
+            down=list(labels.values()),
+            series=list(parts.values()),
+        ),
+        whole=True,
+    )
+
+
+def _quarantine(rows: Sequence[Row]) -> Figure:
+    return Figure(
+        "quarantine",
+        "Quarantine by source and reason",
+        Table(
+            ("Source", "Reason", "Newest", "Open", "Requeued", "Discarded"),
+            [
+                (name(r["source"]), name(r["reason"]), time(r["newest"]), *(number(r[c]) for c in _STATES))
+                for r in rows
+            ],
+            3,
+        ),
+        "Quarantine is empty: every record could be applied.",
+        "Records that could not be applied. See them with: lakehouse quarantine list.",
+        whole=True,
+    )

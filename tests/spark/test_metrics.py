@@ -1,0 +1,257 @@
+"""Metrics against a plain reading of the rules (local/metric_figures.py), written by another hand."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from tests.spark.metric_sets import AS_OF_TIMES, landed_line, random_events
+from tests.spark.support import Lake, lines_frame
+
+from lakehouse.changes import latest_changes
+from lakehouse.gold import derived
+from lakehouse.gold.entities import refresh_metrics
+from lakehouse.gold.metrics import entity_events, metrics_of
+from lakehouse.gold.tables import ENTITY
+from lakehouse.local.metric_figures import DAY, MetricEvent, MetricRow, metric_event, metrics
+from lakehouse.parse import parse_lines
+from lakehouse.rebuild import rebuild
+from lakehouse.tables.metric_events import METRIC_EVENTS
+
+NOW = 1_767_870_000_000_000
+
+
+def _figures(frame: DataFrame) -> dict[tuple[str, str, str], dict[str, Any]]:
+    """Rows of gold.metrics by entity, times as microseconds."""
+    times = [F.unix_micros(c).alias(c) for c in ("as_of", "last_event_at")]
+    rows = frame.select(*(c for c in frame.columns if c not in ("as_of", "last_event_at")), *times).collect()
+    found = {(r.entity_type, r.entity_id, r.region): r.asDict() for r in rows}
+    assert len(found) == len(rows), "an entity twice"
+    return {e: {k: v for k, v in row.items() if k not in ENTITY} for e, row in found.items()}
+
+
+def _expected(rows: Mapping[Any, MetricRow]) -> dict[Any, dict[str, Any]]:
+    return {entity: asdict(row) for entity, row in rows.items()}
+
+
+def _assert_figures(found: Mapping[Any, Any], expected: Mapping[Any, Any]) -> None:
+    wrong = {e for e in {*found, *expected} if found.get(e) != expected.get(e)}
+    for entity in sorted(wrong)[:3]:
+        print(entity, "\n  tables:", found.get(entity), "\n  oracle:", expected.get(entity))
+    assert not wrong, f"{len(wrong)} of {len(expected)} entities differ"
+
+
+def _events_frame(spark: SparkSession, events: Iterable[MetricEvent]) -> DataFrame:
+    parsed = parse_lines(lines_frame(spark, (landed_line(e) for e in events)), METRIC_EVENTS)
+    assert parsed.where("_problem IS NOT NULL").isEmpty()
+    return entity_events(latest_changes(parsed, METRIC_EVENTS.keys))
+
+
+def test_metrics_are_the_oracles_on_a_thousand_random_sets_at_every_time(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    sets = [random_events(seed, f"set{seed}", NOW) for seed in range(1000)]
+    _events_frame(spark, (e for one in sets for e in one)).write.parquet(str(tmp_path / "events"))
+    events = spark.read.parquet(str(tmp_path / "events"))
+    for as_of in AS_OF_TIMES(NOW):
+        expected: dict[Any, Any] = {}
+        for one in sets:
+            expected |= _expected(metrics(one, as_of))
+        assert len(expected) > 1000
+        _assert_figures(_figures(metrics_of(events, as_of)), expected)
+
+
+@pytest.mark.parametrize(
+    ("figure", "kind", "days"),
+    [
+        ("sessions_7d", "session_completed", 7),
+        ("sessions_14d", "session_started", 14),
+        ("sessions_30d", "session_completed", 30),
+        ("ib_calls_7d", "ib_call_logged", 7),
+        ("ib_calls_14d", "ib_call_logged", 14),
+    ],
+)
+def test_a_window_ends_with_its_last_microsecond_and_begins_behind_its_first(
+    spark: SparkSession, figure: str, kind: str, days: int
+) -> None:
+    edges = {"too old": NOW - days * DAY, "oldest": NOW - days * DAY + 1, "newest": NOW, "future": NOW + 1}
+    events = [
+        MetricEvent(name, kind, at, f"{n:056d}/shardId-000000000000/000000", student_id=name)
+        for n, (name, at) in enumerate(edges.items())
+    ]
+    found = _figures(metrics_of(_events_frame(spark, events), NOW))
+    assert {e[1]: row[figure] for e, row in found.items()} == {"too old": 0, "oldest": 1, "newest": 1}
+
+
+class Told:
+    """What has been landed so far, to ask the oracle for it."""
+
+    def __init__(self, lake: Lake) -> None:
+        self.lake = lake
+        self.events: list[MetricEvent] = []
+
+    def land(self, events: Iterable[MetricEvent]) -> None:
+        lines = [landed_line(e) for e in events]
+        self.events += filter(
+            None, (metric_event(json.loads(json.dumps(line), parse_float=Decimal)) for line in lines)
+        )
+        self.lake.land("metric_events", *lines)
+
+    def check(self, *, at: int | None = None) -> None:
+        """Every row is the oracle's at its own time; none is missing that was there by `at`."""
+        found = _figures(self.lake.gold("metrics"))
+        by_time: dict[int, dict[Any, Any]] = {}
+        for row in found.values():
+            by_time.setdefault(row["as_of"], _expected(metrics(self.events, row["as_of"])))
+        _assert_figures(found, {e: by_time[row["as_of"]].get(e) for e, row in found.items()})
+        if at is not None:
+            ignored = {"as_of": at}
+            now = {e: row | ignored for e, row in _expected(metrics(self.events, at)).items()}
+            _assert_figures({e: row | ignored for e, row in found.items()}, now)
+
+
+@pytest.fixture
+def lake(spark: SparkSession, tmp_path: Path) -> Lake:
+    return Lake(spark, tmp_path, (METRIC_EVENTS,), max_files=1)
+
+
+def _moved_events(told: Told) -> list[MetricEvent]:
+    entities: dict[str, set[Any]] = defaultdict(set)
+    for event in told.events:
+        entities[event.event_id].add(event.student_id)
+    return [e for e in told.events if len(entities[e.event_id]) > 1]
+
+
+def test_batches_and_ageing_end_at_the_oracles_figures(lake: Lake) -> None:
+    now = time.time_ns() // 1000
+    told = Told(lake)
+    events = [e for seed in range(60) for e in random_events(seed, f"batch{seed}", now)]
+    random.Random(4).shuffle(events)
+    third = len(events) // 3
+    for part in (events[:third], events[third : 2 * third], [*events[2 * third :], *events[: third // 2]]):
+        told.land(part)
+    lake.ingest_well()
+    assert _moved_events(told), "no event has gone from one student to another"
+    told.check()
+    for after in (
+        timedelta(hours=6),
+        timedelta(days=7, microseconds=1),
+        timedelta(days=31),
+        -timedelta(days=3),
+    ):
+        at = datetime.now(UTC) + after
+        refresh_metrics(lake.spark, lake.settings, at)
+        told.check(at=round(at.timestamp() * 1e6))
+    before = _figures(lake.gold("metrics"))
+    assert refresh_metrics(lake.spark, lake.settings, at) == 0
+    rebuild(lake.spark, lake.settings, METRIC_EVENTS, complete=True)
+    refresh_metrics(lake.spark, lake.settings, at)
+    drop = {"as_of"}
+    assert _without(_figures(lake.gold("metrics")), drop) == _without(before, drop)
+
+
+def _without(rows: Mapping[Any, Mapping[str, Any]], names: set[str]) -> dict[Any, Any]:
+    return {e: {k: v for k, v in row.items() if k not in names} for e, row in rows.items()}
+
+
+def test_a_batch_touches_the_entities_of_its_events_alone(lake: Lake) -> None:
+    now = time.time_ns() // 1000
+    told = Told(lake)
+    told.land([_call("one", "anna", now - DAY), _call("two", "berta", now - DAY)])
+    lake.ingest_well()
+    first = _figures(lake.gold("metrics"))
+    told.land([_call("three", "anna", now - 2 * DAY)])
+    lake.ingest_well()
+    second = _figures(lake.gold("metrics"))
+    anna, berta = (("student", name, "") for name in ("anna", "berta"))
+    assert second[berta] == first[berta]
+    assert (first[anna]["ib_calls_7d"], second[anna]["ib_calls_7d"]) == (1, 2)
+    assert second[anna]["as_of"] > first[anna]["as_of"]
+    told.check()
+
+
+def test_an_event_that_comes_again_as_another_students_leaves_the_first_one(lake: Lake) -> None:
+    now = time.time_ns() // 1000
+    told = Told(lake)
+    told.land([_call("call", "anna", now - DAY, number=1)])
+    lake.ingest_well()
+    told.land([_call("call", "berta", now - DAY, number=2)])
+    lake.ingest_well()
+    assert set(_figures(lake.gold("metrics"))) == {("student", "berta", "")}
+    told.land([_call("call", "clara", now - DAY, number=1), _call("other", "anna", now - DAY)])
+    lake.ingest_well()
+    assert set(_figures(lake.gold("metrics"))) == {("student", "berta", ""), ("student", "anna", "")}
+    told.check()
+
+
+def test_a_batch_that_is_repeated_after_a_crash_changes_no_figure(lake: Lake) -> None:
+    now = time.time_ns() // 1000
+    told = Told(lake)
+    told.land([_call(str(n), "anna", now - n * DAY) for n in range(20)])
+    lake.ingest_well()
+    lake.forget_last_batch(METRIC_EVENTS)
+    lake.ingest_well()
+    told.check()
+
+
+def _call(event_id: str, student: str, at: int, *, number: int = 5) -> MetricEvent:
+    return MetricEvent(
+        event_id, "ib_call_logged", at, f"{number:056d}/shardId-000000000000/000000", student_id=student
+    )
+
+
+def test_a_metric_event_keeps_the_whole_payload_and_what_it_lacks_is_filled_in(lake: Lake) -> None:
+    at = 1_767_870_000_123
+    plain = {
+        "_eventID": "shardId-000000000000:1#0",
+        "_eventName": "EVENT",
+        "_sequence": f"{1:056d}/shardId-000000000000/000000",
+        "_approxStreamTs": at,
+        "_ingestTs": at,
+        "is_deleted": False,
+        "updated_at": at,
+        "student_id": "anna",
+        "more": {"a": [1, 2.50]},
+        "health_score": 1.5,
+    }
+    lake.land("metric_events", plain)
+    lake.ingest_well()
+    row = lake.rows(METRIC_EVENTS)["shardId-000000000000:1#0"]
+    assert row.event_type == "unknown"
+    assert row.occurred_at == "2026-01-08 11:00:00.123"
+    assert json.loads(row.payload) == {"student_id": "anna", "more": {"a": [1, 2.5]}, "health_score": 1.5}
+    assert json.loads(row._rescued_data) == {"more": {"a": [1, 2.5]}}
+
+
+def test_a_rebuild_that_dies_before_its_metrics_is_made_up_for_by_the_stream(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time_ns() // 1000
+    told = Told(lake)
+    told.land([_call("one", "anna", now - DAY), _call("two", "berta", now - DAY)])
+    lake.ingest_well()
+    gold = lake.settings.table("silver", "metrics")
+    lake.spark.sql(f"DELETE FROM {gold} WHERE entity_id = 'berta'")
+
+    def die(*_: object, **__: object) -> None:
+        raise ConnectionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(derived, "refresh_metrics", die)
+        with pytest.raises(ConnectionError):
+            rebuild(lake.spark, lake.settings, METRIC_EVENTS, complete=True)
+    assert len(_figures(lake.gold("metrics"))) == 1
+    lake.ingest_well()
+    assert len(_figures(lake.gold("metrics"))) == 2
+    told.check()
