@@ -10,6 +10,7 @@ import sys
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from aws_support import load_event
@@ -17,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from change_writer.dynamodb import attribute_json, convert, created_ms, number_text
-from change_writer.encode import ConvertedRecord, escape_name, unescape_name
+from change_writer.encode import ConvertedRecord, Names, escape_name, unescape_name
 from change_writer.errors import ConversionError
 
 INGEST_TS = 1_767_900_000_000
@@ -341,6 +342,90 @@ def test_every_number_is_valid_json_of_the_same_value(number: str) -> None:
 def test_sequences_compare_as_text_like_their_numbers(pair: list[str]) -> None:
     one, two = (convert(a_record(SequenceNumber=text), INGEST_TS).metadata.sequence for text in pair)
     assert (one.encode() < two.encode()) == (int(pair[0]) < int(pair[1]))
+
+
+# What is not well formed, or looks like what is: numbers that only seem plain, wrong types, two types, none.
+odd_numbers = st.one_of(
+    numbers,
+    st.text(alphabet="0123456789.,-+eE \n", max_size=8),
+    st.sampled_from(
+        ["1,2", "-0", "-0.00", "-0.01", "00", "01", "1.", ".1", "9" * 38, "9" * 39, "0." + "1" * 39]
+    ),
+)
+junk = st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=3), st.just([]), st.just({}))
+tags = st.sampled_from(["S", "N", "B", "BOOL", "NULL", "SS", "NS", "BS", "L", "M", "X", ""])
+odd_values = st.recursive(
+    st.one_of(
+        leaves,
+        st.builds(lambda text: {"N": text}, odd_numbers),
+        st.builds(lambda tag, content: {tag: content}, tags, junk),
+        st.builds(lambda text: {"S": text}, st.text(alphabet=st.characters(categories=["Cs", "Cc", "L"]))),
+        st.dictionaries(tags, st.text(max_size=2), max_size=2),
+        junk,
+    ),
+    lambda inner: st.one_of(
+        st.builds(lambda members: {"L": members}, st.lists(inner, max_size=3)),
+        st.builds(lambda members: {"M": members}, st.dictionaries(st.text(max_size=4), inner, max_size=3)),
+    ),
+    max_leaves=6,
+)
+
+
+def outcome(record: dict[str, Any]) -> ConvertedRecord | tuple[str, str]:
+    try:
+        return convert(record, INGEST_TS)
+    except ConversionError as error:
+        return error.reason, error.detail
+
+
+@properties
+@given(st.dictionaries(names, odd_values, max_size=4))
+def test_the_quick_way_writes_what_the_careful_one_does_or_nothing(item: dict[str, Any]) -> None:
+    keys = {"callId": {"S": "k"}}
+    record = a_record(Keys=keys, NewImage=item | keys)
+    with patch("change_writer.dynamodb._quick_members", side_effect=TypeError):
+        careful = outcome(record)
+    assert outcome(record) == careful
+
+
+def test_well_formed_items_go_the_quick_way_whole() -> None:
+    record = load_event("calls-every-type")["Records"][0]
+    plain = {
+        name: value for name, value in record["dynamodb"]["NewImage"].items() if name not in ("small", "huge")
+    }
+    with patch("change_writer.dynamodb._careful_attributes", side_effect=AssertionError):
+        convert(a_record(NewImage=plain), INGEST_TS)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        ("-0.5", "-0.5"),
+        ("-0.0", "0.0"),
+        ("-0", "0"),
+        ("1" * 39, "1." + "1" * 38 + "E+38"),
+        ("0." + "1" * 39, "1." + "1" * 38 + "E-1"),
+    ],
+)
+def test_a_number_that_is_nearly_plain_costs_no_other_its_digits(number: str, text: str) -> None:
+    image = {"callId": {"S": "k"}, "n": {"N": number}, "m": {"M": {"n": {"N": "12345678901234567890.5"}}}}
+    line = convert(a_record(NewImage=image), INGEST_TS).line.decode()
+    assert f'"n":{text},"m":{{"n":12345678901234567890.5}}' in line
+
+
+def test_names_are_kept_only_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("change_writer.encode._MOST_NAMES", 3)
+    kept = Names(escape_name)
+    assert [kept[name] for name in ("a", "_b", 'c"', "d", "d")] == [
+        '"a":',
+        '"___b":',
+        '"c\\"":',
+        '"d":',
+        '"d":',
+    ]
+    assert len(kept) == 3
+    with pytest.raises((TypeError, AttributeError)):
+        kept[5]  # type: ignore[index]
 
 
 # --- the change record ------------------------------------------------------------------------------

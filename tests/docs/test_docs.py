@@ -156,6 +156,9 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lake:
     made.write_document("p1.json", {"ConversationAnalytics": about}, mtime=1_760_000_000, below=made.pca)
     parts = [{"end_time": f"{end}.5", "speaker_label": f"spk_{end % 2}"} for end in (30, 71)]
     made.write_document("c1.json", {"results": {"audio_segments": parts}}, mtime=1_760_000_000)
+    arrived = {"_eventName": "EVENT", "_sequence": f"{7:056d}/shardId-000000000000/000000"}
+    demand = {"event_type": "supply_demand_update", "subject": "Maths", "balance_status": "high_demand"}
+    made.land("metric_events", change(7, **demand) | arrived)
     made.ingest_well()
     return made
 
@@ -256,7 +259,7 @@ def test_every_job_in_the_docs_takes_its_arguments(command: Command, monkeypatch
         name for name in ("ingest", "set_up", "maintain", "rebuild", "reconcile") if hasattr(module, name)
     )
     monkeypatch.setattr(module, effect, lambda *given, **_: called.append(given) or _NoResults())
-    for name in ("SparkSession", "aws_client", "lambda_mappings", "open_objects"):
+    for name in ("SparkSession", "open_source"):
         if hasattr(module, name):
             monkeypatch.setattr(module, name, _AnySession())
     assert module.main(list(command.words[2:])) == 0
@@ -275,7 +278,7 @@ class _AnySession:
     def __getattr__(self, name: str) -> _AnySession:
         return self
 
-    def __call__(self, *given: Any) -> _AnySession:
+    def __call__(self, *given: Any, **named: Any) -> _AnySession:
         return self
 
 

@@ -24,7 +24,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_every_module_and_the_list_of_jars(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     source = ROOT / "src"
-    wanted = {str(p.relative_to(source)) for p in source.rglob("*.py")} | {"lakehouse/local/jars.lock"}
+    wanted = {str(p.relative_to(source)) for p in source.rglob("*.py")} | {
+        "lakehouse/local/jars.lock",
+        "lakehouse/report/report.css",
+        "lakehouse/report/report.html.jinja",
+    }
     assert wanted <= names
     assert not [n for n in names if n.startswith(("tests", "jobs", "change_writer"))]
 
