@@ -28,6 +28,9 @@ Record = Mapping[str, Any]
 
 MAX_INFLATED_BYTES = 32 * 1024 * 1024
 """The most that the gzipped data of one record may inflate to."""
+MAX_VALUES = 1_000_000
+"""The most commas and brackets in the data of one record: each may be a value, and a small gzip of millions
+of them would take more memory than the function has. A function that is killed quarantines nothing."""
 MAX_OBJECTS = 100_000
 """The most objects in one record: each gets metadata, of which a small record could make gigabytes."""
 MAX_DEPTH = 200
@@ -144,6 +147,8 @@ def _text(data: object) -> str:
         raise ConversionError("kpl_aggregate", "aggregated by the Kinesis Producer Library: switch that off")
     if raw.startswith(_GZIP):
         raw = _inflate(raw)
+    if sum(map(raw.count, (b",", b"{", b"["))) > MAX_VALUES:
+        raise ConversionError("too_many_values", f"more than {MAX_VALUES} commas and brackets in one record")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError:  # `from None`: the original holds the data itself

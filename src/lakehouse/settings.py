@@ -56,8 +56,8 @@ class Settings:
         file_events: on Databricks, find new objects through the external location's file events;
             False lists folders instead.
         pii_readers: account group whose members see personal data in the views; others see null in its place.
-            None: with managed tables the group PII_READERS; with a warehouse folder, where there are no
-            groups, everybody sees it.
+            None: on Databricks the group PII_READERS; on one machine, where there are no groups, everybody
+            sees it.
         deletion_vectors: mark replaced rows instead of rewriting their files. With row tracking this is
             what row-level concurrency needs, which only Databricks has; without it a MERGE into a small
             table takes about twice as long for nothing.
@@ -86,7 +86,7 @@ class Settings:
                 raise ConfigurationError(
                     f"{name!r} is no name for a catalog or schema: use letters, digits, _ and -."
                 )
-        if self.pii_readers is None and self.warehouse is None:
+        if self.pii_readers is None and self.platform == "databricks":
             object.__setattr__(self, "pii_readers", PII_READERS)
         if self.pii_readers is not None:
             principal(self.pii_readers)

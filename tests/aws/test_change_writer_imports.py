@@ -1,4 +1,4 @@
-"""The function starts small: no Spark, nothing of the package, boto3 only for the put; and is small itself."""
+"""The function starts small: no Spark, nothing of the package, boto3 only for the put; and is small."""
 
 from __future__ import annotations
 

@@ -399,6 +399,17 @@ def test_a_record_of_countless_objects_is_refused(monkeypatch: pytest.MonkeyPatc
     assert refusal(a_record("{}" * 4)).reason == "too_many_objects"
 
 
+@pytest.mark.parametrize("value", ["{}", "[]", "0"])
+def test_a_record_of_countless_values_is_refused_before_they_are_made(value: str) -> None:
+    record = a_record(gzip.compress(f'{{"a":[{",".join([value] * 4_000_000)}]}}'.encode(), 9, mtime=0))
+    tracemalloc.start()
+    try:
+        assert refusal(record).reason == "too_many_values"
+        assert tracemalloc.get_traced_memory()[1] < 100_000_000
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_bomb_takes_no_more_memory_than_it_may() -> None:
     squeeze = zlib.compressobj(9, wbits=31)
     bomb = b"".join(squeeze.compress(b"\0" * 2**20) for _ in range(128)) + squeeze.flush()

@@ -22,6 +22,9 @@ from lakehouse.errors import LeaseHeldError
 from lakehouse.lease import Lease
 from lakehouse.local.aws import LocalAws
 
+pytestmark = pytest.mark.timeout(600)
+"""Each command starts a Spark of its own: on a machine with other work to do that can take minutes."""
+
 LABEL = "2025-10-08T14:00:00.000"
 HOUR = Path("dt=2025-10-08/HH=14")
 
@@ -52,7 +55,7 @@ def lakehouse(*arguments: str | Path, cwd: Path, env: dict[str, str] | None = No
         env={**os.environ, **(env or {})},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=500,
     )
 
 
@@ -266,7 +269,7 @@ def test_following_holds_its_checkpoints_and_ends_well_when_it_is_asked_to(tmp_p
         _wait(lambda: list((warehouse / "checkpoints/calls/checkpoint/commits").glob("0")))
     finally:
         following.send_signal(signal.SIGTERM)
-        out, err = following.communicate(timeout=60)
+        out, err = following.communicate(timeout=240)
     assert following.returncode == 0, err
     assert "Traceback" not in err
     assert [line.split()[:3] for line in out.splitlines() if line.startswith("calls")] == [
@@ -275,7 +278,7 @@ def test_following_holds_its_checkpoints_and_ends_well_when_it_is_asked_to(tmp_p
     assert not lease.exists()
 
 
-def _wait(ready: Any, seconds: float = 90) -> None:
+def _wait(ready: Any, seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not ready():
         if time.monotonic() > deadline:
