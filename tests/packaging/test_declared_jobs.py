@@ -17,7 +17,7 @@ import pytest
 from tests.bundle import checks
 from tests.bundle.resolver import files, resolve
 
-from lakehouse.local.aws import LocalAws
+from lakehouse.local.aws import REGION, LocalAws
 from lakehouse.local.demo import load_writer, writer_environment
 from lakehouse.local.demo_source import BUCKET, DOCUMENTS, Chain
 from lakehouse.local.sample_day import sample_day
@@ -72,6 +72,7 @@ class Workspace:
         """A job's command, with what a workspace names put where it is here."""
         places = {
             r"^--catalog=.*": "--catalog=spark_catalog",
+            r"^--region=.*": f"--region={REGION}",
             r"/Volumes/[^/]+/[^/]+/checkpoints": str(self.folder / "checkpoints"),
             r"/Volumes/[^/]+/[^/]+/transcripts": f"s3a://{BUCKET}/{DOCUMENTS['transcripts']}",
             r"/Volumes/[^/]+/[^/]+/pca_calls": f"s3a://{BUCKET}/{DOCUMENTS['pca_calls']}",
