@@ -34,3 +34,5 @@ prove: ## The proofs at full size; what they measure goes into docs/proof.md
 bench: ## The benchmarks behind docs/performance.md
 	uv run python benchmarks/ingest.py
 	uv run python benchmarks/backfill.py
+	uv run python benchmarks/metrics.py
+	uv run --with orjson python benchmarks/writer.py

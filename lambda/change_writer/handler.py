@@ -32,7 +32,7 @@ logger = logging.getLogger("change_writer")
 
 def set_up_process() -> None:
     """What this process is set to for its lifetime; in Lambda, done on import."""
-    # An event is a hundred thousand dicts, and no cycle among them: they go when nobody refers to them. By
+    # An event is tens of thousands of dicts, and no cycle among them: they go when nobody refers to them. By
     # default Python looks through them again and again while the runtime parses the event.
     gc.set_threshold(COLLECT_AFTER)
 
