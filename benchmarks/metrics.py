@@ -30,7 +30,7 @@ from lakehouse.tables.metric_events import METRIC_EVENTS
 
 SIZES = (10_000, 1_000_000)
 STUDENTS = {10_000: 1_000, 1_000_000: 100_000}
-BATCHES = 5
+BATCHES = 3
 FILE_BYTES = 4 * 1024 * 1024
 """Largest file that OPTIMIZE makes here: a million events are many files, as a billion are elsewhere."""
 
