@@ -10,8 +10,9 @@ import argparse
 
 from pyspark.sql import SparkSession
 
-from lakehouse.gold.entities import parse_time, refresh_metrics
+from lakehouse.gold.entities import refresh_metrics
 from lakehouse.job import add_flag, add_settings, end, settings_from
+from lakehouse.settings import parse_time
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -33,7 +33,7 @@ from lakehouse.merge import (
 )
 from lakehouse.parse import parse_documents, parse_lines
 from lakehouse.settings import Settings
-from lakehouse.sources import Source, as_pattern
+from lakehouse.sources import Source, stored
 from lakehouse.table import Table
 
 BELOW_FLOOR = "below_tombstone_floor"
@@ -107,9 +107,7 @@ def _stage(stream: Stream, batch: DataFrame, floor: int | None) -> DataFrame:
         parsed = _without_turned_away(stream, parse_lines(rows, stream.table, keep_raw=F.lit(True)))
     else:
         parsed = parse_lines(rows, stream.table, keep_raw=None if floor is None else floors.is_below(floor))
-    path = f"{stream.folder}/staged"
-    parsed.write.mode("overwrite").parquet(path)
-    return batch.sparkSession.read.schema(parsed.schema).parquet(as_pattern(path))
+    return stored(parsed, f"{stream.folder}/staged")
 
 
 def _apply(
@@ -140,7 +138,7 @@ def _apply(
         if floor is not None and counts.below:
             quarantined.append(_below_floor(left_below_floor(spark, settings, table, latest, floor)))
         if table.history:
-            stamp = F.timestamp_micros(F.lit(floors.micros(now))).alias("_applied_at")
+            stamp = floors.instant(now).alias("_applied_at")
             target = settings.table("silver", table.history_name)
             versions = changes.select(*columns, stamp)
             insert_missing(spark, target, versions, (*table.keys, "_sequence"), among=among)

@@ -36,14 +36,14 @@ def current(spark: SparkSession, settings: Settings, table: Table) -> int | None
 
 def settled(spark: SparkSession, settings: Settings, table: Table, now: datetime) -> int | None:
     """The floor by which every batch works that is still at work: recorded PURGE_DELAY ago at least."""
-    before = _time(now - PURGE_DELAY)
+    before = instant(now - PURGE_DELAY)
     return _highest(_of(spark, settings, table).where(F.col("raised_at") <= before))
 
 
 def record(spark: SparkSession, settings: Settings, table: Table, floor: datetime, now: datetime) -> None:
     """Raise the floor. A row is added; a lower one than there is changes nothing."""
     row = spark.range(1).select(
-        F.lit(table.name).alias("table_name"), _time(floor).alias("floor"), _time(now).alias("raised_at")
+        F.lit(table.name).alias("table_name"), instant(floor).alias("floor"), instant(now).alias("raised_at")
     )
     row.select(*(c.name for c in ops.FLOORS)).write.format("delta").mode("append").saveAsTable(
         settings.table("ops", "floors")
@@ -66,7 +66,8 @@ def micros(time: datetime) -> int:
     return round(time.timestamp() * 1_000_000)
 
 
-def _time(time: datetime) -> Column:
+def instant(time: datetime) -> Column:
+    """A time with a zone as a timestamp; a datetime itself would be read in the driver's zone."""
     return F.timestamp_micros(F.lit(micros(time)))
 
 

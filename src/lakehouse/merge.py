@@ -69,8 +69,7 @@ def merge_latest(
         among: the values of the first key column in `latest`, if they are few.
     """
     name = settings.table("silver", table.name)
-    # A naive datetime would be read in the driver's zone; microseconds since the epoch have none.
-    stamp = F.timestamp_micros(F.lit(floors.micros(applied_at)))
+    stamp = floors.instant(applied_at)
     changes = latest.withColumn("_applied_at", stamp)
     insertable = F.lit(True)
     if floor is not None:

@@ -28,7 +28,7 @@ from lakehouse.lease import exclusive
 from lakehouse.merge import retrying
 from lakehouse.parse import parse_lines
 from lakehouse.settings import Settings
-from lakehouse.sources import as_pattern
+from lakehouse.sources import as_pattern, stored
 from lakehouse.table import Table
 
 LOOKS = 4
@@ -103,7 +103,7 @@ def reconcile(
         on_progress("reading the source")
         items = source.everything(scratch / "1")
         on_progress("comparing")
-        pending = _kept(_differences(spark, settings, table, scratch / "1"), scratch / "differences-1")
+        pending = stored(_differences(spark, settings, table, scratch / "1"), str(scratch / "differences-1"))
         live = spark.table(settings.table("silver", table.name)).where("NOT is_deleted").count()
         confirmed: list[DataFrame] = []
         for look in range(2, LOOKS + 1):
@@ -117,10 +117,12 @@ def reconcile(
             for keys in _batches(pending, table):
                 source.some(folder, [key for key, _ in keys])
             only = pending.select(*table.keys)
-            found = _kept(_differences(spark, settings, table, folder, only), scratch / f"differences-{look}")
+            found = stored(
+                _differences(spark, settings, table, folder, only), str(scratch / f"differences-{look}")
+            )
             same = found.join(pending, [*table.keys, "source", "row", "sequence"], "left_semi")
-            confirmed.append(_kept(same, scratch / f"confirmed-{look}"))
-            pending = _kept(found.join(same, [*table.keys], "left_anti"), scratch / f"pending-{look}")
+            confirmed.append(stored(same, str(scratch / f"confirmed-{look}")))
+            pending = stored(found.join(same, [*table.keys], "left_anti"), str(scratch / f"pending-{look}"))
         unsettled = pending.count()
         counts: dict[str, int] = {}
         examples: list[dict[str, str]] = []
@@ -244,12 +246,6 @@ def _batches(frame: DataFrame, table: Table) -> Iterator[list[tuple[Key, str | N
         yield held
 
 
-def _kept(frame: DataFrame, folder: Path) -> DataFrame:
-    """Compute a frame once; both sides may move on."""
-    frame.write.parquet(str(folder))
-    return frame.sparkSession.read.schema(frame.schema).parquet(as_pattern(str(folder)))
-
-
 @contextmanager
 def _scratch(settings: Settings, table: Table) -> Iterator[Path]:
     """A folder that Spark and this process see; it holds what the items hold, and is removed.
@@ -273,7 +269,7 @@ def _write(spark: SparkSession, settings: Settings, done: Reconciled, started: d
     schema = ", ".join(f"{c.name} {c.type}" for c in ops.RECONCILIATIONS if c.name in values)
     row = spark.createDataFrame([values], schema).withColumns(
         {
-            "started_at": F.timestamp_micros(F.lit(floors.micros(started))),
+            "started_at": floors.instant(started),
             "finished_at": F.current_timestamp(),
         }
     )

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Literal
 
 from lakehouse.errors import ConfigurationError
@@ -39,6 +40,19 @@ def principal(name: str) -> str:
     if not name.strip() or not name.isprintable():
         raise ConfigurationError(f"{name!r} is no name of a user, group or service principal.")
     return "`" + name.replace("`", "``") + "`"
+
+
+def parse_time(text: str) -> datetime:
+    """A time in ISO 8601, in UTC; without a zone it is UTC.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    try:
+        time = datetime.fromisoformat(text)
+        return time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ConfigurationError(f"{text!r} is no time. Write it as 2026-01-31T12:00:00Z.") from None
 
 
 @dataclass(frozen=True, slots=True)

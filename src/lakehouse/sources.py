@@ -205,6 +205,12 @@ def as_pattern(path: str) -> str:
     return re.sub(r"([\[\]{}*?\\])", r"\\\1", path)
 
 
+def stored(rows: DataFrame, path: str) -> DataFrame:
+    """Write a frame as Parquet and read it back: worked out once, where there is no cache."""
+    rows.write.mode("overwrite").parquet(path)
+    return rows.sparkSession.read.schema(rows.schema).parquet(as_pattern(path))
+
+
 # --- both ---------------------------------------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ from lakehouse import events
 from lakehouse.aws.items import Item, json_text, value_json
 from lakehouse.aws.objects import Objects
 from lakehouse.errors import ConfigurationError, DataError, SnapshotRefusedError, SourceError
+from lakehouse.settings import parse_time
 from lakehouse.table import Table
 
 if TYPE_CHECKING:
@@ -277,11 +278,7 @@ def to_ms(text: str) -> int:
     Raises:
         ConfigurationError: it is none.
     """
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigurationError(f"{text!r} is no time. Write it as 2026-01-31T12:00:00Z.") from None
-    return (at.replace(tzinfo=at.tzinfo or UTC) - _EPOCH) // timedelta(milliseconds=1)
+    return (parse_time(text) - _EPOCH) // timedelta(milliseconds=1)
 
 
 def landed_name(name: str) -> str:

@@ -22,8 +22,9 @@ def refresh(warehouse: Path, as_of: str | None, everything: bool, style: str) ->
 
     An ingest brings those up to date that its events name. Run this as often as the others are to age.
     """
-    from lakehouse.gold.entities import parse_time, refresh_metrics
+    from lakehouse.gold.entities import refresh_metrics
     from lakehouse.local.warehouse import local_settings
+    from lakehouse.settings import parse_time
 
     try:
         until = parse_time(as_of) if as_of else None

@@ -16,7 +16,6 @@ from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from lakehouse.changes import latest_changes
-from lakehouse.errors import ConfigurationError
 from lakehouse.floors import micros
 from lakehouse.gold.alerts import apply_conditions, causes, metric_conditions
 from lakehouse.gold.metrics import DAY, EVENT, entity_events, metrics_of
@@ -24,7 +23,7 @@ from lakehouse.gold.tables import ENTITY, ENTITY_EVENTS, METRICS
 from lakehouse.lease import Lease, exclusive
 from lakehouse.merge import KEY_LITERALS, retrying, until_settled
 from lakehouse.settings import Settings
-from lakehouse.sources import as_pattern
+from lakehouse.sources import stored
 from lakehouse.tables.metric_events import METRIC_EVENTS
 
 
@@ -41,14 +40,14 @@ def apply_events(
         scratch: folder for what is read more than once.
         among: the event ids in `changes`, if they are few.
     """
-    plan = _stored(_plan(spark, settings, changes, among), f"{scratch}/entity_events")
+    plan = stored(_plan(spark, settings, changes, among), f"{scratch}/entity_events")
     as_of = micros(datetime.now(UTC))
     come = _wins() & (F.unix_micros("occurred_at") <= as_of)
     newest = [
         F.max(F.when(come & looked_at, F.col("occurred_at"))).alias(name)
         for name, looked_at in causes().items()
     ]
-    entities = _Entities.of(_stored(plan.groupBy(*ENTITY).agg(*newest), f"{scratch}/entities"))
+    entities = _Entities.of(stored(plan.groupBy(*ENTITY).agg(*newest), f"{scratch}/entities"))
     target = settings.table("silver", "metric_entity_events")
     values: dict[str, str | SparkColumn] = {f"`{c.name}`": F.col(f"s.{c.name}") for c in ENTITY_EVENTS}
     (
@@ -101,26 +100,13 @@ def refresh_metrics(
                 _refill(spark, settings)
             found = _known_entities(spark, settings) if everything else _moved(spark, settings, until)
             nothing = (F.lit(None).cast("timestamp").alias(name) for name in causes())
-            entities = _Entities.of(_stored(found.select("*", *nothing), f"{scratch}/entities"))
+            entities = _Entities.of(stored(found.select("*", *nothing), f"{scratch}/entities"))
             count = entities.rows.count()
             if count:
                 _bring_up_to(spark, settings, entities, until, scratch)
             return count
 
         return retrying(work, "refresh of the metrics")
-
-
-def parse_time(text: str) -> datetime:
-    """A time in ISO 8601; UTC if it says no zone.
-
-    Raises:
-        ConfigurationError: it is none.
-    """
-    try:
-        time = datetime.fromisoformat(text)
-        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise ConfigurationError(f"{text!r} is no time: write it as 2026-01-08T11:00:00Z.") from error
 
 
 # --- which entities -----------------------------------------------------------------------------------
@@ -205,7 +191,7 @@ def _bring_up_to(
 
     def work() -> None:
         figures = metrics_of(entities.among(spark.table(name)), as_of)
-        rows = _stored(entities.rows.join(figures, list(ENTITY), "left"), f"{scratch}/metrics")
+        rows = stored(entities.rows.join(figures, list(ENTITY), "left"), f"{scratch}/metrics")
         apply_conditions(spark, settings, metric_conditions(rows), as_of, entities.ids)
         _merge_metrics(spark, settings, entities, rows)
 
@@ -234,8 +220,3 @@ def _refill(spark: SparkSession, settings: Settings) -> None:
     entity_events(events).select(columns).writeTo(settings.table("silver", "metric_entity_events")).overwrite(
         F.col("event_id") >= F.lit("")
     )
-
-
-def _stored(rows: DataFrame, path: str) -> DataFrame:
-    rows.write.mode("overwrite").parquet(path)
-    return rows.sparkSession.read.schema(rows.schema).parquet(as_pattern(path))

@@ -102,7 +102,7 @@ def mark(
     attempts: dict[str, str | Column] = {
         "publish_attempts": F.coalesce("t.publish_attempts", F.lit(0)) + F.col("s.attempts")
     }
-    stamp = F.timestamp_micros(F.lit(floors.micros(at)))
+    stamp = floors.instant(at)
     went_out = attempts | {"published_at": stamp, "published_severity": F.col("s.severity")}
 
     def merge() -> None:
