@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-SLOWEST = ("integration", "docs", "spark", "local")
+SLOWEST = ("integration", "docs", "spark", "lambda_bench", "local")
 """Folders whose files take longest, the slowest first."""
 
 

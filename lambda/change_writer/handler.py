@@ -19,13 +19,17 @@ from dataclasses import dataclass
 from change_writer import dynamodb, kinesis
 from change_writer.dynamodb import Record
 from change_writer.encode import ConvertedRecord, LandingObject, Line, canonical_json, pack, quarantine_line
-from change_writer.errors import ConversionError, LandingError, NotAStreamEventError, PutError
-from change_writer.landing import Put, put_if_absent, s3_client
+from change_writer.errors import ConversionError, LandingError, NotAStreamEventError
+from change_writer.landing import Put, put_objects, s3_client
 from change_writer.metrics import Tally, metrics_line
 from change_writer.settings import UNKNOWN_SOURCE, Settings, get_settings
 
 COLLECT_AFTER = 200_000
 """New containers after which Python looks for cycles: as many as the largest event makes."""
+
+ENOUGH_BYTES = 64 * 1024 * 1024
+"""Bytes of lines after which an invocation takes no further record. An event is 6 MB, but each record of
+Kinesis may be a gzip of 32 MB: a hundred of them would take more memory than the function has."""
 
 logger = logging.getLogger("change_writer")
 
@@ -84,6 +88,8 @@ class Plan:
     """By source, `objects` and `bytes` still at 0."""
     quarantined: Mapping[tuple[str, str], int]
     """Number of records by (source, reason)."""
+    left: int | None = None
+    """Place in the event of the first record that was not taken, if those before it were enough."""
 
 
 def lambda_handler(event: object, context: object) -> dict[str, list[dict[str, str]]]:
@@ -103,7 +109,9 @@ def lambda_handler(event: object, context: object) -> dict[str, list[dict[str, s
     for (source, reason), count in plan.quarantined.items():
         _log(logging.WARNING, "records quarantined", source=source, reason=reason, count=count)
 
-    landed, failure = _land(plan.objects, settings.bucket)
+    landed, failure = put_objects(s3_client(), settings.bucket, plan.objects)
+    if failure is not None:
+        _log(logging.ERROR, "put failed", bucket=settings.bucket, key=failure[1].key, code=failure[1].code)
     for landing_object, _ in landed:
         tally = plan.tallies[plan.sources[landing_object.folder]]
         tally.objects += 1
@@ -111,7 +119,7 @@ def lambda_handler(event: object, context: object) -> dict[str, list[dict[str, s
     tallies = plan.tallies.values()
     _log(
         logging.INFO,
-        "batch landed" if failure is None else "batch landed in part",
+        "batch landed" if failure is None and plan.left is None else "batch landed in part",
         records=len(records),
         tombstones=sum(tally.tombstones for tally in tallies),
         quarantined=sum(tally.quarantined for tally in tallies),
@@ -120,14 +128,17 @@ def lambda_handler(event: object, context: object) -> dict[str, list[dict[str, s
         already_there=sum(put is Put.ALREADY_THERE for _, put in landed),
     )
     _write_metrics(getattr(context, "function_name", None), plan.tallies)
-    if failure is None:
+    # Lambda takes what is named for the checkpoint: everything from that record on is delivered again.
+    if failure is not None:
+        index, error = failure
+        number = kind.sequence_number(records[index])
+        if number is None:
+            raise LandingError(index, error) from error
+    elif plan.left is not None:
+        number = kind.sequence_number(records[plan.left])
+    else:
         return {"batchItemFailures": []}
-    # Lambda takes this for the checkpoint: everything from this record on is delivered again.
-    index, error = failure
-    number = kind.sequence_number(records[index])
-    if number is None:
-        raise LandingError(index, error) from error
-    return {"batchItemFailures": [{"itemIdentifier": number}]}
+    return {"batchItemFailures": [{"itemIdentifier": str(number)}]}
 
 
 def stream_records(event: object) -> Sequence[Record]:
@@ -154,6 +165,8 @@ def stream_records(event: object) -> Sequence[Record]:
 def make_plan(kind: StreamKind, records: Sequence[Record], settings: Settings, ingest_ts_ms: int) -> Plan:
     """Convert every record, or quarantine it, and pack the lines into objects. Pure.
 
+    It stops once there are ENOUGH_BYTES, before a record that can be named to Lambda.
+
     Raises UnsupportedStreamViewError, and SettingsError for a name that cannot be a source.
     """
     kind.refuse_unsupported(records)
@@ -162,7 +175,11 @@ def make_plan(kind: StreamKind, records: Sequence[Record], settings: Settings, i
     tallies: defaultdict[str, Tally] = defaultdict(Tally)
     quarantined: Counter[tuple[str, str]] = Counter()
     folders: dict[str, str] = {}  # by table or stream
+    size, left = 0, None
     for place, record in enumerate(records):
+        if size >= ENOUGH_BYTES and kind.sequence_number(record) is not None:
+            left = place
+            break
         try:
             changes = kind.convert(record, ingest_ts_ms)
         # The per-record edge: whatever it is, it must not block the shard.
@@ -172,6 +189,7 @@ def make_plan(kind: StreamKind, records: Sequence[Record], settings: Settings, i
             reason, line = _quarantined(place, record, source, created_ms, error)
             folder = settings.quarantine_folder(source)
             lines.append((folder, line))
+            size += len(line.data)
             sources[folder] = source
             quarantined[source, reason] += 1
             tallies[source].saw(created_ms, quarantined=True)
@@ -184,10 +202,11 @@ def make_plan(kind: StreamKind, records: Sequence[Record], settings: Settings, i
                 sources[folders[origin]] = source
             folder, created_ms = folders[origin], metadata.approx_stream_ts
             lines.append((folder, Line(place, metadata.event_id, created_ms, data)))
+            size += len(data)
             tombstones += metadata.is_deleted
         tallies[sources[folder]].saw(created_ms, tombstones=tombstones)
     objects = pack(lines, settings.max_records, settings.max_payload_bytes)
-    return Plan(objects, sources, tallies, quarantined)
+    return Plan(objects, sources, tallies, quarantined, left)
 
 
 def _quarantined(
@@ -206,24 +225,6 @@ def _why(error: Exception) -> tuple[str, str]:
         return error.reason, error.detail
     # The type alone: the message of an error that was not foreseen may quote the item.
     return "unexpected_error", f"{type(error).__name__} while converting the record"
-
-
-def _land(
-    objects: Sequence[LandingObject], bucket: str
-) -> tuple[list[tuple[LandingObject, Put]], tuple[int, PutError] | None]:
-    """Put the objects; stop at the first failure, and name its first record.
-
-    The objects are sorted by their first record, so none that is left behind begins earlier.
-    """
-    landed: list[tuple[LandingObject, Put]] = []
-    for landing_object in objects:
-        try:
-            put = put_if_absent(s3_client(), bucket, landing_object.key, landing_object.body)
-        except PutError as error:
-            _log(logging.ERROR, "put failed", bucket=bucket, key=error.key, code=error.code)
-            return landed, (landing_object.first_index, error)
-        landed.append((landing_object, put))
-    return landed, None
 
 
 def _write_metrics(function_name: str | None, tallies: Mapping[str, Tally]) -> None:

@@ -6,8 +6,10 @@ import enum
 import functools
 import random
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from change_writer.encode import LandingObject
 from change_writer.errors import PutError
 
 if TYPE_CHECKING:
@@ -66,3 +68,20 @@ def put_if_absent(client: S3Client, bucket: str, key: str, body: bytes) -> Put:
         jitter = random.uniform(0.5, 1.0)  # noqa: S311
         time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt * jitter)
     raise AssertionError("unreachable")
+
+
+def put_objects(
+    client: S3Client, bucket: str, objects: Sequence[LandingObject]
+) -> tuple[list[tuple[LandingObject, Put]], tuple[int, PutError] | None]:
+    """Put the objects; stop at the first failure, and name its first record.
+
+    The objects are sorted by their first record, so none that is left behind begins earlier.
+    """
+    landed: list[tuple[LandingObject, Put]] = []
+    for landing_object in objects:
+        try:
+            put = put_if_absent(client, bucket, landing_object.key, landing_object.body)
+        except PutError as error:
+            return landed, (landing_object.first_index, error)
+        landed.append((landing_object, put))
+    return landed, None

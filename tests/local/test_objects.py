@@ -6,6 +6,7 @@ import os
 import stat
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import boto3
@@ -48,6 +49,25 @@ def test_put_replaces(objects: Objects) -> None:
     objects.put("a/b", b"second")
     assert objects.get("a/b") == b"second"
     assert not objects.put_new("a/b", b"third")
+
+
+def test_objects_are_listed_with_when_they_were_written(objects: Objects) -> None:
+    for key in ("a/b", "a/c/d", "ab", "e"):
+        objects.put(key, b"x")
+    assert [key for key, _ in objects.listed("a")] == ["a/b", "a/c/d"]
+    assert [key for key, _ in objects.listed("a/b")] == ["a/b"]
+    assert [key for key, _ in objects.listed("")] == ["a/b", "a/c/d", "ab", "e"]
+    assert list(objects.listed("none")) == []
+    now = datetime.now(UTC)
+    assert all(abs(now - written) < timedelta(minutes=5) for _, written in objects.listed(""))
+
+
+def test_delete_removes_one_object_and_minds_none(objects: Objects) -> None:
+    objects.put("a/b", b"x")
+    objects.put("a/bc", b"x")
+    objects.delete("a/b")
+    objects.delete("a/b")
+    assert list(objects.keys("a/")) == ["a/bc"]
 
 
 def test_nothing_is_none(objects: Objects) -> None:

@@ -21,6 +21,7 @@ TITLES = {
     "reconcile": "Reconcile beside a running stream",
     "concurrency": "Writers at once",
     "crashes": "Killed and restarted",
+    "faults": "The writer while S3 fails, answers are lost and shards split",
     "mutation": "Guards that were broken on purpose",
 }
 

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -41,6 +42,15 @@ class Objects(Protocol):
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Every key that begins with `prefix`, which ends with `/`; sorted."""
+
+    def listed(self, key: str) -> Iterator[tuple[str, datetime]]:
+        """The object of this key, or all below this folder, sorted; each with when it was last written.
+
+        An empty key stands for everything.
+        """
+
+    def delete(self, key: str) -> None:
+        """Remove an object; it is no error if there is none."""
 
     def above(self) -> Objects:
         """The objects below the folder that this location lies in."""
@@ -131,19 +141,38 @@ class S3Objects:
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Every key that begins with `prefix`; S3 lists them sorted."""
+        yield from (key for key, _ in self._list(prefix))
+
+    def listed(self, key: str) -> Iterator[tuple[str, datetime]]:
+        """The object of this key, or all below this folder, sorted; each with when it was last written."""
+        folder = key if key.endswith("/") or not key else f"{key}/"
+        for found, written in self._list(key):
+            if found == key or found.startswith(folder):  # S3 lists `key2` as well
+                yield found, written
+
+    def delete(self, key: str) -> None:
+        """Remove an object; it is no error if there is none."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            self._client.delete_object(Bucket=self._bucket, Key=f"{self._prefix}{key}")
+        except (ClientError, BotoCoreError) as error:
+            raise self._refused(key, error) from error
+
+    def above(self) -> Objects:
+        """The objects below the prefix without its last part."""
+        return S3Objects(self._client, self._bucket, self._prefix[:-1].rpartition("/")[0])
+
+    def _list(self, prefix: str) -> Iterator[tuple[str, datetime]]:
         from botocore.exceptions import BotoCoreError, ClientError
 
         pages = self._client.get_paginator("list_objects_v2")
         try:
             for page in pages.paginate(Bucket=self._bucket, Prefix=f"{self._prefix}{prefix}"):
                 for found in page.get("Contents", []):
-                    yield found["Key"][len(self._prefix) :]
+                    yield found["Key"][len(self._prefix) :], found["LastModified"]
         except (ClientError, BotoCoreError) as error:
             raise self._refused(prefix, error) from error
-
-    def above(self) -> Objects:
-        """The objects below the prefix without its last part."""
-        return S3Objects(self._client, self._bucket, self._prefix[:-1].rpartition("/")[0])
 
     def _refused(self, key: str, error: Exception) -> SourceError:
         return SourceError(self.url(key), str(error))
@@ -192,6 +221,15 @@ class FolderObjects:
         """Every key that begins with `prefix`; unfinished files are none."""
         found = (self._root / prefix).rglob("[!.]*")
         yield from sorted(p.relative_to(self._root).as_posix() for p in found if p.is_file())
+
+    def listed(self, key: str) -> Iterator[tuple[str, datetime]]:
+        """The file of this name, or all below this folder, sorted; each with when it was last written."""
+        keys = [key] if (self._root / key).is_file() else self.keys(key)
+        yield from ((k, datetime.fromtimestamp((self._root / k).stat().st_mtime, UTC)) for k in keys)
+
+    def delete(self, key: str) -> None:
+        """Remove a file; it is no error if there is none."""
+        (self._root / key).unlink(missing_ok=True)
 
     def above(self) -> Objects:
         """The objects below the folder that this one lies in."""

@@ -9,22 +9,21 @@ marks its stream record as DynamoDB would.
 from __future__ import annotations
 
 import datetime as dt
-import importlib
 import os
 import shutil
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table as Grid
 
-from lakehouse.errors import ConfigurationError, PlatformError
+from lakehouse.aws.writer import writer_code
+from lakehouse.errors import ConfigurationError
 from lakehouse.local.aws import LocalAws
 from lakehouse.local.demo_answers import ANALYSTS_QUERY, answers, plain_grid, show
 from lakehouse.local.demo_metrics import Listener, metric_answers
@@ -203,17 +202,7 @@ def _bars(console: Console) -> Iterator[_Bars]:
 
 def load_writer() -> Handler:
     """The Lambda's handler, from the checkout: it is deployed as a folder and is no part of the package."""
-    folder = Path(__file__).resolve().parents[3] / "lambda"
-    if not (folder / "change_writer").is_dir():
-        raise PlatformError(
-            f"The writer's code is not at {folder}: the demo runs it.",
-            "Run the demo from a checkout of lakehouse.",
-        )
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-    handler: Callable[[dict[str, Any], Any], Any] = importlib.import_module(
-        "change_writer.handler"
-    ).lambda_handler
+    handler: Handler = writer_code().lambda_handler
     return handler
 
 
