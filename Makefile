@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help fmt check test demo check-extra prove bench
+.PHONY: help fmt check test demo check-extra prove dashboard bench
 
 help: ## Say what each target does
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,7 +20,7 @@ test: ## Everything
 demo: ## The whole chain on this machine
 	uv run lakehouse demo
 
-check-extra: ## The wheel and the writer's archive build, its template stands up to every linter, the report in a browser
+check-extra: ## The wheel and the writer's archive build, its template stands up to every linter, the report in a browser; what takes minutes
 	uv run python tests/sam/tools.py
 	LAKEHOUSE_TOOLS=required uv run pytest -q -m extra
 
@@ -30,6 +30,9 @@ prove: ## The proofs at full size; what they measure goes into docs/proof.md
 	LAKEHOUSE_PROOF=$(CURDIR)/.proof.jsonl uv run pytest -q -n0 tests/integration/test_crashes.py
 	LAKEHOUSE_PROOF=$(CURDIR)/.proof.jsonl uv run python tests/proof/mutations.py
 	uv run python tests/proof/report.py .proof.jsonl
+
+dashboard: ## Write the dashboard's file anew, from the report's queries
+	uv run python -m lakehouse.report.dashboard > resources/lakehouse.lvdash.json
 
 bench: ## The benchmarks behind docs/performance.md
 	uv run python benchmarks/ingest.py

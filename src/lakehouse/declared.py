@@ -56,3 +56,5 @@ def all_views(tables: Iterable[Table]) -> Iterator[tuple[Layer, View]]:
         for view in table.views:
             yield "gold", view
     yield "ops", ops.QUARANTINE
+    for view in ops.IN_GOLD:
+        yield "gold", view

@@ -6,6 +6,7 @@ A stream is a file source, a checkpoint with a lease, and a batch function (batc
 from __future__ import annotations
 
 import json
+import logging
 import re
 import threading
 import time
@@ -43,6 +44,12 @@ WRITER_QUARANTINE = "quarantine"
 
 
 _UNITS = {"second": 1, "minute": 60, "hour": 3600}
+
+_starting = threading.Lock()
+"""Held by the stream that starts. Over Connect a start makes the process that its batches run in, for which
+Spark waits no longer than 10 s: of many at once, on a few cores, none would be in time."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +188,8 @@ def _attempt(
         error = _explain(stream, caught)
     except Exception as caught:  # noqa: BLE001 - the edge of a thread: what is not caught here is lost
         error = StreamError(stream.name, f"{type(caught).__name__}: {caught}")
+    if error is not None and not isinstance(error, LeaseHeldError):
+        _note_failure(spark, stream, error)
     return Result(stream.name, batches, time.monotonic() - started, error)
 
 
@@ -246,7 +255,8 @@ def _run(
             if trigger.every
             else writer.trigger(availableNow=True)
         )
-        query = writer.start()
+        with _starting:
+            query = writer.start()
         last_batch, looked = -1, time.monotonic()
         at_work_since = looked
         asked_at: int | None = None
@@ -260,7 +270,8 @@ def _run(
                 progress = query.lastProgress
                 if progress and progress["batchId"] != last_batch:
                     last_batch, at_work_since = progress["batchId"], time.monotonic()
-                    on_progress(stream.name, int(progress["numInputRows"]))
+                    # As an attribute: over Connect the item is None, and the sum is in the sources alone.
+                    on_progress(stream.name, progress.numInputRows)
                 busy = bool((query.status or {}).get("isTriggerActive"))
                 if not busy:
                     at_work_since = time.monotonic()
@@ -287,6 +298,23 @@ def _sum(spark: SparkSession, stream: Stream) -> Batches:
     )
     assert row is not None
     return Batches(**row.asDict())
+
+
+def _note_failure(spark: SparkSession, stream: Stream, error: LakehouseError) -> None:
+    """Add the failure to ops.failures, for those who are not looking at this run."""
+    row = spark.range(1).select(
+        F.lit(stream.name).alias("stream"),
+        F.lit(stream.table.name if stream.table else None).alias("table_name"),
+        F.lit(stream.run_id).alias("run_id"),
+        F.current_timestamp().alias("failed_at"),
+        F.lit(type(error).__name__).alias("error"),
+        F.lit(str(error)).alias("message"),
+    )
+    try:
+        row.write.format("delta").mode("append").saveAsTable(stream.settings.table("ops", "failures"))
+    except PySparkException as caught:  # the error itself must reach whoever started this
+        first = str(caught).strip().splitlines()[0]
+        log.warning("%s is not in ops.failures: %s", error, first)
 
 
 def _explain(stream: Stream, error: PySparkException) -> LakehouseError:

@@ -1,4 +1,4 @@
-"""The tables in which lakehouse keeps its own books: batches, quarantine, floors."""
+"""The tables in which lakehouse keeps its own books: batches, failures, quarantine, floors."""
 
 from __future__ import annotations
 
@@ -22,6 +22,15 @@ BATCHES: Final = (
     Column("rescued", "bigint", "Records with attributes that are unknown or do not fit their column."),
     Column("violations", "map<string,bigint>", "Applied upserts that break a rule, by the rule's name."),
     Column("last_changed_at", "timestamp", "The newest change time in the batch."),
+)
+
+FAILURES: Final = (
+    Column("stream", "string", "Name of the stream that stopped.", not_null=True),
+    Column("table_name", "string", "The table that the stream is for; null for the writer's quarantine."),
+    Column("run_id", "string", "The run of the ingest that the stream was part of."),
+    Column("failed_at", "timestamp", "When it stopped.", not_null=True),
+    Column("error", "string", "The kind of error."),
+    Column("message", "string", "What it says; it may quote a record.", pii=True),
 )
 
 QUARANTINE_RECORDS: Final = (
@@ -68,6 +77,11 @@ RECONCILIATIONS: Final = (
 
 TABLES: Final = {
     "batches": (BATCHES, "One row per batch: what came in and what became of it.", ("stream", "batch_id")),
+    "failures": (
+        FAILURES,
+        "One row each time a stream stopped with an error. What its batch had not committed is repeated.",
+        ("stream",),
+    ),
     "quarantine_records": (
         QUARANTINE_RECORDS,
         "Records that could not be applied, whole, with the reason. Rows are only ever added.",
@@ -102,3 +116,22 @@ FROM {ops}.quarantine_records AS r LEFT JOIN decided USING (quarantine_id)
     QUARANTINE_RECORDS,
 )
 """The one view in ops."""
+
+IN_GOLD: Final = (
+    View("batches", "What came in: one row per batch.", "SELECT * FROM {ops}.batches", BATCHES),
+    View(
+        "reconciliations",
+        "How tables compared with their source: one row per comparison.",
+        "SELECT * EXCEPT (examples) FROM {ops}.reconciliations",
+        RECONCILIATIONS,
+    ),
+    View(
+        "quarantine_counts",
+        "How many records could not be applied, by source, reason and what was decided on them.",
+        """
+SELECT source, reason, status, count(*) AS records, max(quarantined_at) AS newest
+FROM {ops}.quarantine GROUP BY source, reason, status
+""",
+    ),
+)
+"""What analysts see of the books; nothing of a record."""

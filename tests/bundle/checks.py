@@ -33,6 +33,7 @@ from databricks.sdk.service.catalog import PrivilegeAssignment, SchemasAPI, Volu
 from databricks.sdk.service.jobs import JobSettings
 from databricks.sdk.service.sql import EndpointTags, WarehousesAPI
 from tests.bundle.resolver import ROOT, Bundle, BundleError, resolve
+from tests.bundle.shown import shown_problems
 
 from lakehouse import tables as declared
 from lakehouse.job import settings_from, tables_from
@@ -301,21 +302,22 @@ def _arguments(step: Step, tables: Sequence[Table]) -> Iterator[str]:
     rounds: list[dict[str, Any]] = [{}]
     if step.inputs is not None:
         try:
-            rounds = json.loads(_filled(step.inputs, told))
+            rounds = json.loads(filled(step.inputs, told))
         except (ValueError, KeyError) as error:
             yield f"its inputs are no JSON: {error}"
             return
     for number in rounds:
         told |= {f"input.{name}": value for name, value in number.items()}
         try:
-            arguments = [_filled(argument, told) for argument in step.arguments]
+            arguments = [filled(argument, told) for argument in step.arguments]
         except KeyError as error:
             yield f"nothing is called {error}"
             return
         yield from _taken(step, arguments, tables)
 
 
-def _filled(text: str, told: Mapping[str, Any]) -> str:
+def filled(text: str, told: Mapping[str, Any]) -> str:
+    """A text with the values of what it refers to when it runs."""
     return _DYNAMIC.sub(lambda match: str(told[match[1]]), text)
 
 
@@ -419,12 +421,12 @@ def _ingests(bundle: Bundle, tables: Sequence[Table]) -> Iterator[str]:
             yield f"{step.where}: a cluster that is always up, for a stream that ends at once"
         if not serverless and "continuous" not in step.job:
             yield f"{step.where}: a stream that does not end wants a continuous job"
-        waits = [_filled(w, _defaults(step.job)) for w in step.option("wait")]
+        waits = [filled(w, defaults(step.job)) for w in step.option("wait")]
         if not waits or float(waits[0]) <= EXPIRY_SECONDS:
             yield f"{step.where}: --wait must outlast the lease of a holder that died ({EXPIRY_SECONDS:g} s)"
         if serverless and not step.job["queue"].get("enabled"):
             yield f"{step.where}: a backfill that is asked for during the hourly run would be skipped"
-        if serverless and [_filled(a, _defaults(step.job)) for a in step.option("leave-held")] != ["true"]:
+        if serverless and [filled(a, defaults(step.job)) for a in step.option("leave-held")] != ["true"]:
             yield f"{step.where}: it fails while the stream is at work: --leave-held"
         if not serverless and step.option("tables"):
             yield f"{step.where}: one job has the streams of all tables"
@@ -447,7 +449,8 @@ def _by_hand(bundle: Bundle, _: Sequence[Table]) -> Iterator[str]:
             yield f"{step.where} is for people to start"
 
 
-def _defaults(job: Mapping[str, Any]) -> dict[str, str]:
+def defaults(job: Mapping[str, Any]) -> dict[str, str]:
+    """The values of a job's parameters when nobody gives others, by reference."""
     return {f"job.parameters.{p['name']}": p.get("default", "") for p in job.get("parameters", [])}
 
 
@@ -456,7 +459,7 @@ def _covers(bundle: Bundle, tables: Sequence[Table]) -> Iterator[str]:
     wanted = {t.name for t in tables if t.format == "changes"} - FROM_KINESIS
     for step in steps(bundle):
         if step.script == "jobs/reconcile.py":
-            inputs = _filled(str(step.inputs), _defaults(step.job))
+            inputs = filled(str(step.inputs), defaults(step.job))
             with contextlib.suppress(ValueError):  # said elsewhere
                 compared = {one.get("table") for one in json.loads(inputs)}
                 if compared != wanted:
@@ -583,6 +586,15 @@ def _warehouse(bundle: Bundle, _: Sequence[Table]) -> Iterator[str]:
         yield "there is no SQL warehouse"
 
 
+_PERMITTED = (
+    ("jobs", "CAN_MANAGE_RUN", None),
+    ("sql_warehouses", "CAN_MONITOR", "CAN_USE"),
+    ("dashboards", "CAN_RUN", "CAN_RUN"),
+    ("alerts", "CAN_RUN", None),
+)
+"""What operators and analysts may do with each kind; the principal manages all."""
+
+
 def _access(bundle: Bundle, _: Sequence[Table]) -> Iterator[str]:
     wanted = MAY if bundle.target != "dev" else {}
     for kind in ("schemas", "volumes"):
@@ -592,10 +604,10 @@ def _access(bundle: Bundle, _: Sequence[Table]) -> Iterator[str]:
                 granted.setdefault(grant["principal"], set()).update(grant["privileges"])
             if granted != dict(wanted.get(f"{kind}.{key}", {})):
                 yield f"{kind}.{key} grants {granted}"
-    for kind, operators in (("jobs", "CAN_MANAGE_RUN"), ("sql_warehouses", "CAN_MONITOR")):
+    for kind, operators, analysts in _PERMITTED:
         may = {PRINCIPAL: "CAN_MANAGE", "operators": operators}
-        if kind == "sql_warehouses":
-            may["analysts"] = "CAN_USE"
+        if analysts is not None:
+            may["analysts"] = analysts
         for key, resource in bundle.resources(kind).items():
             permissions = {_who(p): p.get("level") for p in resource.get("permissions", [])}
             if permissions != (may if bundle.target != "dev" else {}):
@@ -702,4 +714,5 @@ CHECKS: tuple[Check, ...] = (
     _access,
     _mode,
     _artifact,
+    shown_problems,
 )

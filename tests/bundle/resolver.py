@@ -345,6 +345,9 @@ def _apply_presets(config: dict[str, Any]) -> None:
     for kind in ("dashboards", "alerts"):
         for resource in resources.get(kind, {}).values():
             resource["display_name"] = prefix + resource.get("display_name", "")
+    for alert in resources.get("alerts", {}).values():
+        if "run_as" in config:
+            alert.setdefault("run_as", config["run_as"])
     for kind, levels in _LEVELS.items():
         for key, resource in resources.get(kind, {}).items():
             own = list(resource.get("permissions", []))
@@ -352,10 +355,11 @@ def _apply_presets(config: dict[str, Any]) -> None:
                 who = {k: v for k, v in permission.items() if k != "level"}
                 if permission["level"] not in ("CAN_MANAGE", "CAN_RUN", "CAN_VIEW"):
                     raise BundleError(f"permissions: {permission['level']} is no level of a bundle")
+                if permission["level"] not in levels:
+                    continue
                 if any(who.items() <= p.items() for p in own):
                     raise BundleError(f"{kind}.{key} and the bundle both say what {who} may do")
-                if permission["level"] in levels:
-                    own.append({"level": levels[permission["level"]], **who})
+                own.append({"level": levels[permission["level"]], **who})
             if own:
                 resource["permissions"] = own
     for kind in _GRANTED:

@@ -463,7 +463,7 @@ MISTAKES = {
         "&work [ALL_PRIVILEGES]",
         "schemas.silver grants",
     ),
-    "operators may change jobs": Mistake("access", "level: CAN_RUN", "level: CAN_MANAGE", "permits"),
+    "operators may change jobs": Mistake("access", "level: CAN_RUN", "level: CAN_MANAGE", "both say"),
     "a level that is none": Mistake(
         "access", "level: CAN_RUN", "level: CAN_MANAGE_RUN", "no level of a bundle"
     ),
@@ -473,6 +473,83 @@ MISTAKES = {
     "analysts cannot use the warehouse": Mistake("access", "level: CAN_USE", "level: CAN_VIEW", "permits"),
     "grants in dev": Mistake(
         "access", "  prod:\n", "  dev:\n", "dev: schemas.silver: a grant without a principal"
+    ),
+    "analysts cannot open the dashboard": Mistake(
+        "access",
+        "            - level: CAN_RUN\n              group_name: ${var.analysts}\n",
+        "",
+        "dashboards.contact_centre permits",
+    ),
+    # --- dashboard, alerts, notebooks ---
+    "a dashboard by its owner's rights": Mistake(
+        "dashboard", "embed_credentials: false", "embed_credentials: true", "embed_credentials would show"
+    ),
+    "a dashboard that is not there": Mistake(
+        "dashboard", "./lakehouse.lvdash.json", "./contact.lvdash.json", "there is no dashboard"
+    ),
+    "a dashboard in another schema": Mistake(
+        "dashboard", "schemas.gold.name", "schemas.silver.name", "dataset_schema"
+    ),
+    "a dashboard without a catalog": Mistake(
+        "dashboard", "      dataset_catalog: ${var.catalog}\n", "", "dataset_catalog"
+    ),
+    "a dashboard on another warehouse": Mistake(
+        "dashboard", "${resources.sql_warehouses.queries.id}", "0123456789abcdef", "no warehouse of ours"
+    ),
+    "an alert that asks in dev": Mistake(
+        "alerts", "        pause_status: ${var.sql_alerts}", "        pause_status: UNPAUSED", "dev: alerts."
+    ),
+    "an alert that sleeps in prod": Mistake(
+        MAIN, "      sql_alerts: UNPAUSED", "      sql_alerts: PAUSED", "is PAUSED", "  prod:\n"
+    ),
+    "an alert of nothing": Mistake(
+        "alerts", "empty_result_state: OK", "empty_result_state: UNKNOWN", "be OK"
+    ),
+    "an alert on a column that is not there": Mistake(
+        "alerts", "name: of_the_limit", "name: limit", "gives no 'limit'"
+    ),
+    "an alert on the first row": Mistake(
+        "alerts", "          aggregation: MAX\n", "", "the first one would count"
+    ),
+    "an alert without a threshold": Mistake("alerts", "double_value: 1.0", "string_value: a", "no threshold"),
+    "an alert of text": Mistake("alerts", "double_value: 1.0", "double_value: much", "could not convert"),
+    "an alert that compares with no word": Mistake(
+        "alerts", "comparison_operator: GREATER_THAN", "comparison_operator: MORE_THAN", "MORE_THAN"
+    ),
+    "an alert that tells nobody": Mistake(
+        "alerts",
+        "            - user_email: ${var.notify}",
+        "            - destination_id: x",
+        "nobody is told",
+    ),
+    "an alert with a schedule of jobs": Mistake(
+        "alerts", "quartz_cron_schedule", "quartz_cron_expression", "quartz_cron"
+    ),
+    "an alert five times a minute": Mistake(
+        "alerts", '"0 15 * * * ?"', '"* 15 * * * ?"', "no Quartz expression"
+    ),
+    "an alert of two statements": Mistake(
+        "alerts", "ORDER BY of_the_limit DESC", "ORDER BY of_the_limit DESC; SELECT 1", "no single query"
+    ),
+    "an alert that is misspelt": Mistake(
+        "alerts", "GROUP BY split_part", "GROUP split_part", "freshness: Expecting"
+    ),
+    "an alert on a book that is not there": Mistake(
+        "alerts", "name}`.batches\n", "name}`.batch\n", "among the books"
+    ),
+    "an alert on a book of another schema": Mistake(
+        "alerts",
+        "`${resources.schemas.ops.name}`.failures",
+        "`${resources.schemas.gold.name}`.failures",
+        "among the books",
+    ),
+    "an alert too few": Mistake("alerts", "    tombstone_floor:\n", "    tombstones:\n", "the alerts are"),
+    "notebooks that stay behind": Mistake(MAIN, "    - notebooks\n", "", "notebooks stay behind"),
+    "readers of personal data that nothing uses": Mistake(
+        "setup.job",
+        "              - --pii-readers=${var.pii_readers}\n",
+        "",
+        "nothing uses the variable 'pii_readers'",
     ),
     # --- the wheel ---
     "another build": Mistake(

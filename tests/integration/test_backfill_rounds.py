@@ -188,7 +188,9 @@ class Round:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("rounds", [3, pytest.param(24, marks=pytest.mark.prove)])
+@pytest.mark.parametrize(
+    "rounds", [pytest.param(3, marks=pytest.mark.extra), pytest.param(24, marks=pytest.mark.prove)]
+)
 def test_the_state_table_is_the_source_whatever_is_written_during_its_backfill(
     aws: LocalAws,
     spark: SparkSession,

@@ -110,6 +110,7 @@ def counts(done: Any, table: str) -> list[int]:
     return [int(cell.replace(",", "")) for cell in line.split()[1:-1]]
 
 
+@pytest.mark.extra
 def test_the_demo_ends_in_agreement_and_leaves_a_warehouse_to_query(tmp_path: Path) -> None:
     done = lakehouse(
         "demo", "--warehouse", "made", "--calls", "150", cwd=tmp_path, env={"AWS_PROFILE": "nope"}
@@ -198,6 +199,7 @@ def test_a_day_of_trouble_each_thing_ends_where_it_should(tmp_path: Path, again:
     assert (calls["key"], calls["rows"], calls["tombstones"]) == ("call_id", 2, 1)
 
 
+@pytest.mark.extra
 def test_ingest_backfill_and_landing_check_work_on_an_s3_server(tmp_path: Path) -> None:
     with LocalAws() as aws:
         s3 = aws.client("s3")

@@ -336,7 +336,9 @@ def conflicts() -> Iterator[Conflicts]:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=pytest.mark.prove)])
+@pytest.mark.parametrize(
+    "rounds", [pytest.param(1, marks=pytest.mark.extra), pytest.param(20, marks=pytest.mark.prove)]
+)
 def test_whoever_works_at_once_the_tables_hold_what_landed(
     spark: SparkSession,
     aws: LocalAws,

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,20 +140,17 @@ def test_every_declared_job_runs_from_the_wheel_and_ends_right(workspace: Worksp
     order = ["setup", "ingest_available_now", "refresh_metrics", "publish_alerts", "maintain", "rebuild"]
     assert {*order, "reconcile", "ingest"} == set(declared)
     for key in order:
-        told = _parameters(declared[key].job)
         # Without the snapshot that a rebuild asks for, landing has everything; rebuild is for one table.
-        told |= {"tables": "calls", "complete": "true", "wait": "0"} if key == "rebuild" else {}
-        status, said = workspace.run(declared[key].script, _filled(declared[key].arguments, told))
+        told = {"tables": "calls", "complete": "true", "wait": "0"} if key == "rebuild" else {}
+        status, said = workspace.run(declared[key].script, _arguments(declared[key], told))
         assert status == 0, f"{key}:\n{said}"
         if key == "ingest_available_now":
             assert re.search(r"calls: Batches\(files=[1-9]", said), said
         if key == "publish_alerts":
             assert re.search(r"published=[1-9]\d*, unpublished=0", said), said
     for number in json.loads(PARAMETERS["tables"]):
-        told = _parameters(declared["reconcile"].job) | {k: v for k, v in PARAMETERS.items() if k != "tables"}
-        arguments = _filled(
-            declared["reconcile"].arguments, told, **{f"input.{k}": v for k, v in number.items()}
-        )
+        told = {name: value for name, value in PARAMETERS.items() if name != "tables"}
+        arguments = _arguments(declared["reconcile"], told, **{f"input.{k}": v for k, v in number.items()})
         status, said = workspace.run(declared["reconcile"].script, arguments)
         assert status == 0, said
         assert "verdict='agree'" in said, said
@@ -162,7 +159,7 @@ def test_every_declared_job_runs_from_the_wheel_and_ends_right(workspace: Worksp
 def test_the_stream_takes_what_lands_until_it_is_cancelled(workspace: Workspace) -> None:
     bundle = resolve(files(), "prod", checks.given_for("prod"))
     [stream] = [step for step in checks.steps(bundle) if step.key == "ingest"]
-    arguments = _filled(stream.arguments, _parameters(stream.job))
+    arguments = _arguments(stream, {})
     process = workspace.start(workspace.command(stream.script, arguments))
     commits = workspace.folder / "checkpoints" / "metric_events" / "checkpoint" / "commits"
     deadline = time.monotonic() + 240
@@ -177,10 +174,7 @@ def test_the_stream_takes_what_lands_until_it_is_cancelled(workspace: Workspace)
     assert "Traceback" not in said, said
 
 
-def _parameters(job: dict[str, object]) -> dict[str, str]:
-    return {p["name"]: p["default"] for p in job.get("parameters", [])}  # type: ignore[attr-defined]
-
-
-def _filled(arguments: Sequence[str], parameters: dict[str, str], **more: str) -> list[str]:
-    told = {f"job.parameters.{name}": value for name, value in parameters.items()} | more
-    return [re.sub(r"\{\{([^{}]*)\}\}", lambda found: str(told[found[1]]), a) for a in arguments]
+def _arguments(step: checks.Step, parameters: Mapping[str, str], **more: str) -> list[str]:
+    """What a task is given when somebody runs its job with some parameters."""
+    given = {f"job.parameters.{name}": value for name, value in parameters.items()}
+    return [checks.filled(argument, checks.defaults(step.job) | given | more) for argument in step.arguments]

@@ -55,7 +55,7 @@ def fill(lake: Lake) -> None:
     names = [None, "Ana Souza", "Zoë Nakamura", *HARMFUL]
     directions = [None, "inbound", "outbound", "outbound", *HARMFUL]
     at = DAY.replace(hour=0, minute=0, second=0)
-    _put(
+    put(
         lake,
         "silver",
         "calls",
@@ -74,7 +74,7 @@ def fill(lake: Lake) -> None:
             for i in range(240)
         ],
     )
-    _put(
+    put(
         lake,
         "silver",
         "transcripts",
@@ -88,7 +88,7 @@ def fill(lake: Lake) -> None:
             for i in range(200)
         ],
     )
-    _put(
+    put(
         lake,
         "silver",
         "scorecards",
@@ -105,7 +105,7 @@ def fill(lake: Lake) -> None:
             for i in range(120)
         ],
     )
-    _put(
+    put(
         lake,
         "silver",
         "dashboard_items",
@@ -124,7 +124,7 @@ def fill(lake: Lake) -> None:
             for i in range(90)
         ],
     )
-    _put(
+    put(
         lake,
         "silver",
         "coaching_insights",
@@ -142,7 +142,7 @@ def fill(lake: Lake) -> None:
             for i in range(60)
         ],
     )
-    _put(
+    put(
         lake,
         "silver",
         "metrics",
@@ -179,7 +179,7 @@ def fill(lake: Lake) -> None:
         ],
         as_of=NOW,
     )
-    _put(
+    put(
         lake,
         "silver",
         "alerts",
@@ -199,7 +199,7 @@ def fill(lake: Lake) -> None:
             for i in range(50)
         ],
     )
-    _put(
+    put(
         lake,
         "ops",
         "batches",
@@ -222,7 +222,7 @@ def fill(lake: Lake) -> None:
             for table in ("calls", "scorecards")
         ],
     )
-    _put(
+    put(
         lake,
         "ops",
         "quarantine_records",
@@ -238,10 +238,10 @@ def fill(lake: Lake) -> None:
         ],
     )
     decided = [{"quarantine_id": f"q{i}", "decision": "discarded", "decided_at": DAY} for i in range(3)]
-    _put(lake, "ops", "quarantine_decisions", decided)
+    put(lake, "ops", "quarantine_decisions", decided)
 
 
-def _put(lake: Lake, layer: Layer, name: str, rows: list[Mapping[str, Any]], **same: Any) -> None:
+def put(lake: Lake, layer: Layer, name: str, rows: list[Mapping[str, Any]], **same: Any) -> None:
     table = lake.settings.table(layer, name)
     schema = lake.spark.table(table).schema
     if layer == "silver":

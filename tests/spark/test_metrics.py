@@ -6,7 +6,7 @@ import json
 import random
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -133,7 +133,11 @@ def _moved_events(told: Told) -> list[MetricEvent]:
     return [e for e in told.events if len(entities[e.event_id]) > 1]
 
 
-def test_batches_and_ageing_end_at_the_oracles_figures(lake: Lake) -> None:
+AGES = (timedelta(hours=6), timedelta(days=7, microseconds=1), timedelta(days=31), -timedelta(days=3))
+
+
+@pytest.mark.parametrize("ages", [AGES[1::2], pytest.param(AGES, marks=pytest.mark.prove)], ids=len)
+def test_batches_and_ageing_end_at_the_oracles_figures(lake: Lake, ages: Sequence[timedelta]) -> None:
     now = time.time_ns() // 1000
     told = Told(lake)
     events = [e for seed in range(60) for e in random_events(seed, f"batch{seed}", now)]
@@ -144,12 +148,7 @@ def test_batches_and_ageing_end_at_the_oracles_figures(lake: Lake) -> None:
     lake.ingest_well()
     assert _moved_events(told), "no event has gone from one student to another"
     told.check()
-    for after in (
-        timedelta(hours=6),
-        timedelta(days=7, microseconds=1),
-        timedelta(days=31),
-        -timedelta(days=3),
-    ):
+    for after in ages:
         at = datetime.now(UTC) + after
         refresh_metrics(lake.spark, lake.settings, at)
         told.check(at=round(at.timestamp() * 1e6))

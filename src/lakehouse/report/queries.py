@@ -1,8 +1,11 @@
 """What the report asks: named queries, each of which can be run as it stands, and answers in a few rows.
 
-In the text of a query, `{gold}`, `{silver}` and `{ops}` stand for the schemas, and `:days` for how many days
-are looked at, counted back from the newest that has data. Hours and days are those of the session's time
-zone, which is UTC unless it was changed.
+All of them read views in gold, and so can be asked by anybody who may read those: by the report
+on this machine, and by the dashboard on Databricks (dashboard.py).
+
+In the text of a query, `{gold}.` stands for the schema, and `:days` for how many days are looked at, counted
+back from the newest that has data. Hours and days are those of the session's time zone, which is UTC unless
+it was changed. No name in a WITH is that of a view in gold: in the dashboard both stand alone.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from lakehouse.settings import LAYERS, Layer, Settings
+from lakehouse.settings import Settings
 from lakehouse.table import Table
 
 if TYPE_CHECKING:
@@ -38,10 +41,14 @@ class Query:
         The days are written in, not given as an argument: Spark 4.1 loses the arguments of a statement that
         reads a view in a WITH (UNBOUND_SQL_PARAMETER).
         """
-        text = self.sql.strip().replace(":days", str(int(days)))
-        for layer in LAYERS:
-            text = text.replace(f"{{{layer}}}", _schema(settings, layer))
-        return text
+        return self._about(days).replace("{gold}", _gold(settings))
+
+    def bare(self, days: int) -> str:
+        """The statement with the views' names alone, for where gold is the schema that is looked in."""
+        return self._about(days).replace("{gold}.", "")
+
+    def _about(self, days: int) -> str:
+        return self.sql.strip().replace(":days", str(int(days)))
 
 
 def ask(spark: SparkSession, statement: str) -> list[dict[str, Any]]:
@@ -58,11 +65,10 @@ def ask(spark: SparkSession, statement: str) -> list[dict[str, Any]]:
     return [row.asDict() for row in frame.select(*columns).collect()]
 
 
-def _schema(settings: Settings, layer: Layer) -> str:
-    """A schema's name, as short as it can be: people read it."""
-    name: str = getattr(settings, layer)
-    short = settings.catalog == "spark_catalog" and re.fullmatch(r"[A-Za-z_]\w*", name)
-    return name if short else settings.schema(layer)
+def _gold(settings: Settings) -> str:
+    """The schema's name, as short as it can be: people read it."""
+    short = settings.catalog == "spark_catalog" and re.fullmatch(r"[A-Za-z_]\w*", settings.gold)
+    return settings.gold if short else settings.schema("gold")
 
 
 def _both(common: str, statement: str) -> str:
@@ -76,7 +82,7 @@ _CALLS = """
 WITH period AS (
   SELECT max(call_timestamp_utc) AS until FROM {gold}.calls WHERE call_timestamp_utc <= current_timestamp()
 ),
-calls AS (
+recent AS (
   SELECT c.* FROM {gold}.calls AS c CROSS JOIN period
   WHERE c.call_timestamp_utc > until - make_dt_interval(:days) AND c.call_timestamp_utc <= until
 )"""
@@ -86,13 +92,13 @@ _NAMED_CALLS = _both(
     _CALLS + ",",
     """
 named AS (
-  SELECT direction AS name FROM calls WHERE direction IS NOT NULL
+  SELECT direction AS name FROM recent WHERE direction IS NOT NULL
   GROUP BY direction ORDER BY count(*) DESC, direction LIMIT 4
 ),
 directed AS (
-  SELECT calls.* EXCEPT (direction),
+  SELECT recent.* EXCEPT (direction),
     CASE WHEN direction IS NOT NULL AND name IS NULL THEN '(other)' ELSE direction END AS direction
-  FROM calls LEFT JOIN named ON direction = name
+  FROM recent LEFT JOIN named ON direction = name
 )""",
 )
 
@@ -105,7 +111,7 @@ CALLS_PERIOD: Final = Query(
 SELECT count(*) AS calls, min(call_timestamp_utc) AS first_call, max(call_timestamp_utc) AS last_call,
   (SELECT count(*) FROM {gold}.calls) AS all_calls,
   (SELECT count(*) FROM {gold}.calls WHERE call_timestamp_utc IS NULL) AS calls_without_time
-FROM calls
+FROM recent
 """,
     ),
 )
@@ -131,7 +137,7 @@ CALLS_BY_HOUR_AND_ANSWER: Final = Query(
         _CALLS,
         """
 SELECT hour(call_timestamp_utc) AS hour, answer_type, count(*) AS calls
-FROM calls
+FROM recent
 GROUP BY ALL
 ORDER BY hour, answer_type
 """,
@@ -389,28 +395,31 @@ LIMIT 15
 
 
 def tables_query(tables: Sequence[Table]) -> Query:
-    """The state tables: what they hold, how new it is, and the last comparison with their source."""
+    """The state tables: what they show, how new it is, and the last comparison with their source."""
     each = "\n  UNION ALL\n".join(_TABLE.replace("{table}", table.name) for table in tables)
     return Query("tables", "The tables, and how fresh they are", _TABLES.replace("{each}", each))
 
 
-_TABLE = """\
-  SELECT '{table}' AS table_name, count_if(NOT is_deleted) AS live_rows, count_if(is_deleted) AS tombstones,
-    max(_changed_at) AS newest_change
-  FROM {silver}.{table}"""
+_TABLE = "  SELECT '{table}' AS table_name, count(*) AS live_rows FROM {gold}.{table}"
 
 _TABLES = """
 WITH state AS (
 {each}
 ),
+applied AS (
+  SELECT table_name, max(last_changed_at) AS newest_change, max(finished_at) AS last_batch
+  FROM {gold}.batches GROUP BY table_name
+),
 compared AS (
   SELECT table_name, max_by(verdict, started_at) AS verdict, max(started_at) AS compared_at
-  FROM {ops}.reconciliations GROUP BY table_name
+  FROM {gold}.reconciliations GROUP BY table_name
 )
-SELECT state.table_name, live_rows, tombstones, newest_change,
-  timestampdiff(MINUTE, newest_change, current_timestamp()) AS minutes_old,
+SELECT state.table_name, live_rows, newest_change,
+  timestampdiff(MINUTE, newest_change, current_timestamp()) AS minutes_old, last_batch,
   verdict, compared_at
-FROM state LEFT JOIN compared ON compared.table_name = state.table_name
+FROM state
+LEFT JOIN applied ON applied.table_name = state.table_name
+LEFT JOIN compared ON compared.table_name = state.table_name
 ORDER BY state.table_name
 """
 
@@ -418,12 +427,12 @@ STREAMS: Final = Query(
     "streams",
     "What came in, by stream",
     """
-WITH period AS (SELECT max(finished_at) AS until FROM {ops}.batches)
+WITH period AS (SELECT max(finished_at) AS until FROM {gold}.batches)
 SELECT stream, any_value(table_name) AS table_name, count(*) AS batches,
   sum(records) AS records, sum(upserts) AS upserts, sum(deletes) AS deletes, sum(stale) AS stale,
   sum(quarantined) AS quarantined, sum(rescued) AS rescued,
   max(finished_at) AS last_batch, max(last_changed_at) AS newest_change
-FROM {ops}.batches CROSS JOIN period
+FROM {gold}.batches CROSS JOIN period
 WHERE finished_at > until - make_dt_interval(:days)
 GROUP BY stream
 ORDER BY last_batch DESC, stream
@@ -436,11 +445,11 @@ QUARANTINE: Final = Query(
     "Quarantine by source and reason",
     """
 SELECT source, reason,
-  count_if(status = 'open') AS open,
-  count_if(status = 'requeued') AS requeued,
-  count_if(status = 'discarded') AS discarded,
-  max(quarantined_at) AS newest
-FROM {ops}.quarantine
+  sum(CASE WHEN status = 'open' THEN records ELSE 0 END) AS open,
+  sum(CASE WHEN status = 'requeued' THEN records ELSE 0 END) AS requeued,
+  sum(CASE WHEN status = 'discarded' THEN records ELSE 0 END) AS discarded,
+  max(newest) AS newest
+FROM {gold}.quarantine_counts
 GROUP BY source, reason
 ORDER BY open DESC, source, reason
 LIMIT 50
@@ -460,7 +469,7 @@ SELECT
   (SELECT count(*) FROM {gold}.coaching_insights) AS insights,
   (SELECT count(*) FROM {gold}.alerts WHERE closed_at IS NULL) AS open_alerts,
   (SELECT count(*) FROM {gold}.alerts WHERE closed_at IS NULL AND severity = 'critical') AS critical_alerts,
-  (SELECT count(*) FROM {ops}.quarantine WHERE status = 'open') AS quarantined
+  (SELECT coalesce(sum(records), 0) FROM {gold}.quarantine_counts WHERE status = 'open') AS quarantined
 """,
 )
 

@@ -24,23 +24,20 @@ def _tables(rows: Sequence[Row]) -> Figure:
         "tables",
         "Tables",
         Table(
-            [
-                *("Table", "Newest change", "Age", "Compared with its source", "At"),
-                *("Live rows", "Tombstones"),
-            ],
+            ("Table", "Newest change", "Age", "Last batch", "Compared with its source", "At", "Live rows"),
             [
                 (
                     r["table_name"],
                     time(r["newest_change"]),
                     age(r["minutes_old"]),
+                    time(r["last_batch"]),
                     MISSING if r["verdict"] is None else name(r["verdict"]),
                     time(r["compared_at"]),
                     number(r["live_rows"]),
-                    number(r["tombstones"]),
                 )
                 for r in rows
             ],
-            5,
+            6,
         ),
         "There are no tables.",
         "The age is how long before this report the newest change was made at its source.",

@@ -1,0 +1,244 @@
+"""What is shown on Databricks runs on local tables: the dashboard, the alerts on the books, the notebooks."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from tests.bundle.checks import given_for
+from tests.bundle.resolver import ROOT, files, resolve
+from tests.bundle.shown import ALERTS
+from tests.spark.report_data import fill, put
+from tests.spark.support import Lake
+
+from lakehouse import ops
+from lakehouse.batch import BELOW_FLOOR
+from lakehouse.report.dashboard import DAYS, dashboard
+from lakehouse.report.queries import queries
+from lakehouse.tables import TABLES
+
+MADE = dashboard()
+DATASETS = {dataset["name"]: "".join(dataset["queryLines"]) for dataset in MADE["datasets"]}
+NOW = dt.datetime.now(dt.UTC).replace(tzinfo=None, microsecond=0)
+
+
+@pytest.fixture(scope="module")
+def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    made = Lake(spark, tmp_path_factory.mktemp("shown") / "lake", TABLES)
+    fill(made)
+    return made
+
+
+# --- dashboard ----------------------------------------------------------------------------------------------
+
+
+def test_datasets_say_what_the_report_says(lake: Lake) -> None:
+    """They mean the same, name by name; the report's own tests run them."""
+    for query in queries(TABLES):
+        wanted = lake.spark.sql(query.text(lake.settings, DAYS))
+        lake.spark.sql(f"USE {lake.settings.schema('gold')}")
+        try:
+            found = lake.spark.sql(DATASETS[query.name])
+        finally:
+            lake.spark.sql("USE default")
+        assert _plan(found) == _plan(wanted), query.name
+
+
+def _plan(frame: DataFrame) -> str:
+    """What Spark has understood, without the numbers that it gives to columns."""
+    plan = frame._jdf.queryExecution().analyzed().toString()
+    return re.sub(r"#\d+L?|(?<=CTERelation)(Def|Ref) \d+", "", plan)
+
+
+def test_widgets_find_their_fields(lake: Lake) -> None:
+    lake.spark.sql(f"USE {lake.settings.schema('gold')}")
+    try:
+        for page in MADE["pages"]:
+            for widget in (placed["widget"] for placed in page["layout"]):
+                for asked in widget.get("queries", []):
+                    _drawn(lake, asked["query"])
+    finally:
+        lake.spark.sql("USE default")
+
+
+def _drawn(lake: Lake, query: Mapping[str, Any]) -> None:
+    """The statement that a widget makes of its dataset is understood, and gives rows of as many columns."""
+    fields = {field["name"]: field["expression"] for field in query["fields"]}
+    chosen = ", ".join(f"{expression} AS `{name}`" for name, expression in fields.items())
+    by = "" if query["disaggregated"] else " GROUP BY ALL"
+    frame = lake.spark.sql(f"SELECT {chosen} FROM (\n{DATASETS[query['datasetName']]}\n){by}")
+    assert frame.columns == list(fields)
+
+
+# --- alerts on the books ------------------------------------------------------------------------------------
+
+
+def _alerts(lake: Lake) -> dict[str, Mapping[str, Any]]:
+    """The alerts of staging, whose schemas are those of the lake."""
+    own = {f"{layer}_schema": getattr(lake.settings, layer) for layer in ("silver", "gold", "ops")}
+    return _resolved(tuple((given_for("staging") | own | {"catalog": "spark_catalog"}).items()))
+
+
+@cache
+def _resolved(given: tuple[tuple[str, Any], ...]) -> dict[str, Mapping[str, Any]]:
+    found: dict[str, Mapping[str, Any]] = resolve(files(), "staging", dict(given)).resources("alerts")
+    return found
+
+
+def _fires(lake: Lake, alert: Mapping[str, Any]) -> bool:
+    """Whether the alert would be sent, by the rules of the product."""
+    evaluation = alert["evaluation"]
+    column, how = evaluation["source"]["name"], evaluation["source"]["aggregation"]
+    values = [float(row[column]) for row in lake.spark.sql(alert["query_text"]).collect()]
+    if not values:
+        return bool(evaluation["empty_result_state"] != "OK")
+    assert evaluation["comparison_operator"] == "GREATER_THAN"
+    return {"MAX": max, "SUM": sum}[how](values) > evaluation["threshold"]["value"]["double_value"]
+
+
+def _firing(lake: Lake, *keys: str) -> set[str]:
+    """Which of these alerts would be sent; of all if none is named."""
+    return {key for key, alert in _alerts(lake).items() if key in (keys or ALERTS) and _fires(lake, alert)}
+
+
+@pytest.fixture
+def books(spark: SparkSession, tmp_path: Path) -> Lake:
+    """Empty books."""
+    return Lake(spark, tmp_path / "lake", ())
+
+
+def _batches(lake: Lake, stream: str, *minutes_ago: float, table: str | None = "calls") -> None:
+    at = [NOW - dt.timedelta(minutes=minutes) for minutes in minutes_ago]
+    rows = [
+        {"stream": f"{stream}/abc", "batch_id": i, "table_name": table, "finished_at": time}
+        for i, time in enumerate(at)
+    ]
+    put(lake, "ops", "batches", rows)
+
+
+def _failures(lake: Lake, stream: str, *minutes_ago: float) -> None:
+    at = [NOW - dt.timedelta(minutes=minutes) for minutes in minutes_ago]
+    put(
+        lake,
+        "ops",
+        "failures",
+        [{"stream": stream, "failed_at": time, "error": "StreamError"} for time in at],
+    )
+
+
+def _quarantined(lake: Lake, number: str, reason: str) -> None:
+    row = {"quarantine_id": number, "source": "calls", "reason": reason, "quarantined_at": NOW}
+    put(lake, "ops", "quarantine_records", [row])
+
+
+DAY = 24 * 60.0
+
+
+def test_empty_books_are_well(books: Lake) -> None:
+    assert set(_alerts(books)) == ALERTS
+    assert _firing(books) == set()
+
+
+def test_silence_is_told_by_the_streams_own_habit(books: Lake) -> None:
+    _batches(books, "calls", 4 * DAY, 3 * DAY + 30, 3 * DAY)  # the longest pause: less than a day
+    _batches(books, "scorecards", 10)
+    assert _firing(books) == {"freshness"}
+    _batches(books, "calls", 60)  # a pause of three days, so that five more would be nothing new
+    assert _firing(books, "freshness") == set()
+
+
+def test_a_stream_that_is_seldom_may_be_silent(books: Lake) -> None:
+    _batches(books, "calls", 22 * DAY, 15 * DAY, 8 * DAY)
+    _batches(books, "quarantine", 20 * DAY, 20 * DAY - 5, table=None)
+    assert _firing(books, "freshness") == set()
+
+
+def test_a_stream_that_was_started_over_is_one_stream(books: Lake) -> None:
+    _batches(books, "calls", 5 * DAY, 5 * DAY - 10)
+    rows = [{"stream": "calls/def", "batch_id": 0, "table_name": "calls", "finished_at": NOW}]
+    put(books, "ops", "batches", rows)
+    assert _firing(books, "freshness") == set()
+
+
+def test_failures_are_told_when_they_do_not_end(books: Lake) -> None:
+    _batches(books, "calls", 50)
+    _failures(books, "calls", 60, 59, 58, 57)  # and then a batch
+    _failures(books, "calls", 40, 30)  # twice
+    assert _firing(books, "failed_batches") == set()
+    _failures(books, "calls", 20)
+    assert _firing(books) == {"failed_batches"}
+    _batches(books, "calls", 1)
+    assert _firing(books, "failed_batches") == set()
+
+
+def test_a_stream_that_never_had_a_batch_is_told(books: Lake) -> None:
+    _failures(books, "transcripts", 40, 30, 20)
+    assert _firing(books, "failed_batches") == {"failed_batches"}
+
+
+def test_what_waits_for_a_decision_is_told(books: Lake) -> None:
+    _quarantined(books, "q1", "not_json")
+    assert _firing(books) == {"quarantine"}
+    _quarantined(books, "q2", "below_tombstone_floor")
+    assert _firing(books) == {"quarantine", "tombstone_floor"}
+    for number in ("q1", "q2"):
+        row = {"quarantine_id": number, "decision": "discarded", "decided_at": NOW}
+        put(books, "ops", "quarantine_decisions", [row])
+    assert _firing(books, "quarantine", "tombstone_floor") == set()
+
+
+def test_the_floors_reason_is_called_so(books: Lake) -> None:
+    alerts = _alerts(books)
+    for key in ("quarantine", "tombstone_floor"):
+        assert f"'{BELOW_FLOOR}'" in alerts[key]["query_text"]
+
+
+# --- notebooks ----------------------------------------------------------------------------------------------
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.sql"))
+_WIDGET = re.compile(r"CREATE WIDGET TEXT (\w+) DEFAULT '([^']*)'")
+
+
+def _cells(path: Path) -> list[str]:
+    """The statements of a notebook in source format."""
+    first, *lines = path.read_text(encoding="utf-8").splitlines()
+    assert first == "-- Databricks notebook source"
+    told = "\n".join(line for line in lines if not line.startswith("-- MAGIC"))
+    return [cell.strip() for cell in told.split("-- COMMAND ----------") if cell.strip()]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_cell_runs(lake: Lake, path: Path) -> None:
+    own = {"catalog": "spark_catalog"} | {x: getattr(lake.settings, x) for x in ("silver", "gold", "ops")}
+    values: dict[str, str] = {}
+    empty = []
+    try:
+        for cell in _cells(path):
+            if found := _WIDGET.fullmatch(cell):
+                values[found[1]] = own.get(found[1], found[2])
+                continue
+            # Written in: Spark with Delta 4.4.0 loses parameters where a name is made of them.
+            for name, value in values.items():
+                cell = re.sub(rf":{name}\b", f"'{value}'", cell)
+            rows = lake.spark.sql(cell).collect()
+            if not rows and not cell.startswith("USE"):
+                empty.append(cell)
+    finally:
+        lake.spark.sql("USE default")
+    assert set(values) <= {*own, "at"}
+    # The lake of the report has no rows of these.
+    for cell in empty:
+        assert re.search("_history|violations|reconciliations|floors|failures", cell), cell
+
+
+def test_views_of_the_books_have_nothing_of_a_record(lake: Lake) -> None:
+    personal = {c.name for columns, _, _ in ops.TABLES.values() for c in columns if c.pii}
+    assert personal == {"raw", "examples", "message"}
+    for view in ops.IN_GOLD:
+        assert not personal & set(lake.spark.table(lake.settings.table("gold", view.name)).columns)
