@@ -5,6 +5,7 @@
 Every way goes from the invocation's bytes to the compressed object's, all of them in turn in each round:
 
 writer       `json.loads`, then the function's own conversion, cutting, naming and gzip.
+Parquet      the same, landing as Parquet.
 plain        what a first version looks like: `json.loads`, boto3's TypeDeserializer, `json.dumps`, gzip 9.
 floor        `orjson.loads`, one `orjson.dumps` of each untouched new image, gzip as the writer's.
 
@@ -34,6 +35,7 @@ import time
 import uuid
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from random import Random
@@ -47,7 +49,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lambda"))
 from change_writer import handler
 from change_writer.dynamodb import convert
 from change_writer.encode import GZIP_LEVEL, gzip_lines
-from change_writer.settings import parse_settings
+from change_writer.settings import Settings, parse_settings
 
 SETTINGS = parse_settings({"S3_BUCKET": "landing", "MAX_RECORDS": "10000", "MAX_PAYLOAD_BYTES": "100000000"})
 KIND = handler.STREAM_KINDS["aws:dynamodb"]
@@ -242,10 +244,15 @@ def _sentence(random: Random) -> str:
 # --- the ways ---------------------------------------------------------------------------------------
 
 
-def writer(event: Any) -> list[bytes]:
+def writer(event: Any, settings: Settings = SETTINGS) -> list[bytes]:
     """The function, but for the put."""
-    plan = handler.make_plan(KIND, handler.stream_records(event), SETTINGS, INGEST_TS)
+    plan = handler.make_plan(KIND, handler.stream_records(event), settings, INGEST_TS)
     return [landing_object.body for landing_object in plan.objects]
+
+
+def parquet(event: Any) -> list[bytes]:
+    """The function where LANDING_FORMAT is parquet."""
+    return writer(event, replace(SETTINGS, landing_format="parquet"))
 
 
 _deserializer = TypeDeserializer()
@@ -279,6 +286,7 @@ Way = tuple[Parser | None, Callable[[Any], list[bytes]], bool]
 """How the bytes are parsed, within the time unless None; what follows; whether the collector rests."""
 WAYS: dict[str, Way] = {
     "writer": (json.loads, writer, True),
+    "writer, Parquet": (json.loads, parquet, True),
     "plain": (json.loads, plain, False),
     "floor": (orjson.loads, floor, False),
     "writer, collector by default": (json.loads, writer, False),
@@ -401,6 +409,11 @@ def report(args: argparse.Namespace, invocations: list[bytes], taken: dict[str, 
     sizes = [sum(map(len, invocations)), image, sum(map(len, lines))]
     event, new, line = (f"{size / len(records):,.0f}" for size in sizes)
     print(f"A record has {event} bytes in the event, of them {new} the new image, and {line} as a line.\n")
+    landed = [
+        sum(len(body) for each in invocations for body in way(json.loads(each))) for way in (writer, parquet)
+    ]
+    gz, columns = (f"{size / len(records):,.0f}" for size in landed)
+    print(f"It lands in {gz} bytes, as Parquet in {columns}: {landed[1] / landed[0]:.2f} times as many.\n")
     print("| way | µs a record | records/s | the writer is so many times as fast |\n|---|---|---|---|")
     for name in WAYS:
         median = statistics.median(taken[name])

@@ -1,5 +1,5 @@
-"""Writes the changes of DynamoDB streams, and Kinesis events, to S3 as gzipped NDJSON change records.
+"""Writes the changes of DynamoDB streams, and Kinesis events, to S3 as change records in gzipped NDJSON.
 
-Standard library only, and boto3 for the one put. Nothing is shared with the readers but the form
-of the change record.
+Standard library only, and boto3 for the one put; pyarrow too where they are to land as Parquet. Nothing is
+shared with the readers but the form of the change record.
 """

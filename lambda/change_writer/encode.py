@@ -62,12 +62,21 @@ class Line(NamedTuple):
 
     `place` is the record's in the event, from 0. `identity` is what the object's name is made of: the
     event id, or for quarantine the raw record as canonical JSON. `data` ends with `\\n`.
+    `metadata` is None for quarantine, which has none.
     """
 
     place: int
     identity: str
     created_ms: int | None
     data: bytes
+    metadata: Metadata | None = None
+
+
+class LandingFormat(NamedTuple):
+    """What objects are: the end of their names, and the bytes that hold some lines."""
+
+    suffix: str
+    body: Callable[[Sequence[Line]], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +145,13 @@ def change_record_line(metadata: Metadata, attributes: Iterable[tuple[str, str]]
 
 def line_of_members(metadata: Metadata, members: Sequence[str], has_updated_at: bool) -> bytes:
     """The same of attributes that are written already, `"name":value`, names escaped."""
+    created = metadata.approx_stream_ts
+    tail = "}\n" if has_updated_at or created is None else f',"updated_at":{created}}}\n'
+    return (",".join((line_head(metadata), *members)) + tail).encode()
+
+
+def line_head(metadata: Metadata) -> str:
+    """What a line begins with: its metadata, up to where its attributes follow."""
     event_id, event_name, sequence, created, ingested, delete_kind = metadata
     head = (
         f'{{"_eventID":{json_string(event_id)},"_eventName":{json_string(event_name)}'
@@ -146,8 +162,7 @@ def line_of_members(metadata: Metadata, members: Sequence[str], has_updated_at: 
         head += f',"_approxStreamTs":{created}'
     if delete_kind is not None:
         head += f',"_deleteKind":{json_string(delete_kind)}'
-    tail = "}\n" if has_updated_at or created is None else f',"updated_at":{created}}}\n'
-    return (",".join((head, *members)) + tail).encode()
+    return head
 
 
 def quarantine_line(source: str, reason: str, detail: str, event_id: str | None, raw_record: str) -> bytes:
@@ -226,23 +241,30 @@ def cut(lines: Iterable[Line], max_records: int, max_bytes: int) -> Iterator[lis
         yield run
 
 
-def pack(lines: Iterable[tuple[str, Line]], max_records: int, max_bytes: int) -> list[LandingObject]:
-    """The objects for (folder, line) pairs in event order: cut by folder, sorted by first record."""
+NDJSON = LandingFormat(".ndjson.gz", lambda run: gzip_lines(line.data for line in run))
+
+
+def pack(
+    lines: Iterable[tuple[str, Line]],
+    max_records: int,
+    max_bytes: int,
+    landing_format: LandingFormat = NDJSON,
+) -> list[LandingObject]:
+    """The objects for (folder, line) pairs in event order: cut by folder, sorted by first record.
+
+    Quarantine, which has folders of its own, is NDJSON whatever the format.
+    """
     by_folder: dict[str, list[Line]] = {}
     for folder, line in lines:
         by_folder.setdefault(folder, []).append(line)
-    objects = [
-        LandingObject(
-            folder=folder,
-            key=f"{folder}/{hour_folder(line.created_ms for line in run)}"
-            f"/{object_name([line.identity for line in run])}.ndjson.gz",
-            body=gzip_lines(line.data for line in run),
-            first_index=run[0].place,
-            lines=len(run),
-        )
-        for folder, folder_lines in by_folder.items()
-        for run in cut(folder_lines, max_records, max_bytes)
-    ]
+    objects = []
+    for folder, folder_lines in by_folder.items():
+        form = NDJSON if folder_lines[0].metadata is None else landing_format
+        for run in cut(folder_lines, max_records, max_bytes):
+            hour = hour_folder(line.created_ms for line in run)
+            name = object_name([line.identity for line in run])
+            key = f"{folder}/{hour}/{name}{form.suffix}"
+            objects.append(LandingObject(folder, key, form.body(run), run[0].place, len(run)))
     return sorted(objects, key=lambda landing_object: landing_object.first_index)
 
 

@@ -1,7 +1,7 @@
 """The Lambda function: stream event in, objects in S3, and what has to be delivered again.
 
-Configure with S3_BUCKET, S3_PREFIX, SOURCE_MAP, MAX_RECORDS, MAX_PAYLOAD_BYTES, LOG_LEVEL
-(`settings.py`), and with ReportBatchItemFailures on the event source mapping.
+Configure with S3_BUCKET, S3_PREFIX, SOURCE_MAP, MAX_RECORDS, MAX_PAYLOAD_BYTES, LOG_LEVEL,
+LANDING_FORMAT (`settings.py`), and with ReportBatchItemFailures on the event source mapping.
 """
 
 from __future__ import annotations
@@ -18,10 +18,20 @@ from dataclasses import dataclass
 
 from change_writer import dynamodb, kinesis
 from change_writer.dynamodb import Record
-from change_writer.encode import ConvertedRecord, LandingObject, Line, canonical_json, pack, quarantine_line
+from change_writer.encode import (
+    NDJSON,
+    ConvertedRecord,
+    LandingFormat,
+    LandingObject,
+    Line,
+    canonical_json,
+    pack,
+    quarantine_line,
+)
 from change_writer.errors import ConversionError, LandingError, NotAStreamEventError
 from change_writer.landing import Put, put_objects, s3_client
 from change_writer.metrics import Tally, metrics_line
+from change_writer.parquet import PARQUET
 from change_writer.settings import UNKNOWN_SOURCE, Settings, get_settings
 
 COLLECT_AFTER = 200_000
@@ -75,6 +85,9 @@ STREAM_KINDS: Mapping[str, StreamKind] = {
         sequence_number=kinesis.sequence_number,
     ),
 }
+
+
+FORMATS: Mapping[str, LandingFormat] = {"ndjson": NDJSON, "parquet": PARQUET}
 
 
 @dataclass(frozen=True)
@@ -167,7 +180,8 @@ def make_plan(kind: StreamKind, records: Sequence[Record], settings: Settings, i
 
     It stops once there are ENOUGH_BYTES, before a record that can be named to Lambda.
 
-    Raises UnsupportedStreamViewError, and SettingsError for a name that cannot be a source.
+    Raises UnsupportedStreamViewError, and SettingsError for a name that cannot be a source, or for a format
+    whose library is not there.
     """
     kind.refuse_unsupported(records)
     lines: list[tuple[str, Line]] = []
@@ -201,11 +215,12 @@ def make_plan(kind: StreamKind, records: Sequence[Record], settings: Settings, i
                 folders[origin] = settings.folder(source)
                 sources[folders[origin]] = source
             folder, created_ms = folders[origin], metadata.approx_stream_ts
-            lines.append((folder, Line(place, metadata.event_id, created_ms, data)))
+            lines.append((folder, Line(place, metadata.event_id, created_ms, data, metadata)))
             size += len(data)
             tombstones += metadata.is_deleted
         tallies[sources[folder]].saw(created_ms, tombstones=tombstones)
-    objects = pack(lines, settings.max_records, settings.max_payload_bytes)
+    landing_format = FORMATS[settings.landing_format]
+    objects = pack(lines, settings.max_records, settings.max_payload_bytes, landing_format)
     return Plan(objects, sources, tallies, quarantined, left)
 
 

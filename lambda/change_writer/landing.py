@@ -52,7 +52,7 @@ def put_if_absent(client: S3Client, bucket: str, key: str, body: bytes) -> Put:
             # No ContentEncoding: readers go by the name's .gz, and a client that inflates on its own would
             # hand them plain text under that name.
             client.put_object(
-                Bucket=bucket, Key=key, Body=body, ContentType="application/x-ndjson", IfNoneMatch="*"
+                Bucket=bucket, Key=key, Body=body, ContentType=_content_type(key), IfNoneMatch="*"
             )
             return Put.CREATED
         except ClientError as error:
@@ -68,6 +68,10 @@ def put_if_absent(client: S3Client, bucket: str, key: str, body: bytes) -> Put:
         jitter = random.uniform(0.5, 1.0)  # noqa: S311
         time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt * jitter)
     raise AssertionError("unreachable")
+
+
+def _content_type(key: str) -> str:
+    return "application/vnd.apache.parquet" if key.endswith(".parquet") else "application/x-ndjson"
 
 
 def put_objects(

@@ -13,6 +13,7 @@ from change_writer.errors import SettingsError
 QUARANTINE = "_quarantine"
 UNKNOWN_SOURCE = "unknown"
 
+_LANDING_FORMATS = ("ndjson", "parquet")
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{3,255}")
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
@@ -28,7 +29,7 @@ class Settings:
 
     `prefix` has no slash at either end and may be empty. `sources` maps the name of a table, or of a
     Kinesis stream, to its source.
-    `max_payload_bytes` counts uncompressed bytes.
+    `max_payload_bytes` counts uncompressed bytes of lines. `landing_format` is `ndjson` or `parquet`.
     """
 
     bucket: str
@@ -37,6 +38,7 @@ class Settings:
     max_records: int
     max_payload_bytes: int
     log_level: str
+    landing_format: str = "ndjson"
 
     def source_of(self, table: str) -> str:
         """The source of a table or a Kinesis stream: as mapped, else its own name.
@@ -75,6 +77,9 @@ def parse_settings(environ: Mapping[str, str]) -> Settings:
     log_level = environ.get("LOG_LEVEL", "").strip().upper() or "INFO"
     if log_level not in _LOG_LEVELS:
         raise SettingsError("LOG_LEVEL", environ.get("LOG_LEVEL"), f"one of {', '.join(_LOG_LEVELS)}")
+    landing_format = environ.get("LANDING_FORMAT", "").strip() or "ndjson"
+    if landing_format not in _LANDING_FORMATS:
+        raise SettingsError("LANDING_FORMAT", landing_format, " or ".join(_LANDING_FORMATS))
     return Settings(
         bucket=bucket,
         prefix=_prefix(environ.get("S3_PREFIX", "")),
@@ -82,6 +87,7 @@ def parse_settings(environ: Mapping[str, str]) -> Settings:
         max_records=_positive(environ, "MAX_RECORDS", 2000),
         max_payload_bytes=_positive(environ, "MAX_PAYLOAD_BYTES", 8_000_000),
         log_level=log_level,
+        landing_format=landing_format,
     )
 
 

@@ -6,7 +6,7 @@
     │   ├── UnknownTableError       a name that no table file declares
     │   └── PlatformError           Java, Spark jars or an extra are missing on this machine
     ├── DataError                   what lies in landing cannot be applied
-    │   ├── CorruptObjectError      a torn or corrupt gzip object stops its table's stream
+    │   ├── CorruptObjectError      a torn or corrupt object stops its stream
     │   └── IncompleteLandingError  landing may not hold all that a table is to be made anew from
     ├── LeaseError                  the checkpoint belongs to somebody else
     │   ├── LeaseHeldError          another process holds it now
@@ -74,7 +74,7 @@ class DataError(LakehouseError):
 
 
 class CorruptObjectError(DataError):
-    """A torn or corrupt gzip object stopped its table's stream; nothing of its batch was applied."""
+    """A torn or corrupt object, or one of an unknown schema, stopped its stream; nothing was applied."""
 
     def __init__(self, table: str, path: str, detail: str) -> None:
         self.table = table

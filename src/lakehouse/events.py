@@ -40,6 +40,11 @@ SET_ASIDE_FOLDER: Final = "_set_aside"
 UNDATED_FOLDER: Final = "dt=1970-01-01/HH=00"
 """Where records without a creation time land."""
 
+PARQUET_SCHEMA: Final = 1
+"""The schema of Parquet objects that is known here: in each row, and under PARQUET_SCHEMA_KEY in the file."""
+
+PARQUET_SCHEMA_KEY: Final = "lakehouse.schema"
+
 END: Final = r"(?![\s\S])"
 """End of the text. `$` also matches before a last line break, in Java and in Python."""
 

@@ -1,4 +1,5 @@
 """The streams: one per table and source, from there to the state table, and one for the writer's quarantine.
+Where landing has Parquet objects too, a table of change records has a second one for those.
 
 A stream is a file source, a checkpoint with a lease, and a batch function (batch.py).
 """
@@ -31,9 +32,9 @@ from lakehouse.errors import (
     StreamError,
 )
 from lakehouse.gold.derived import after_rebuild
-from lakehouse.lease import Lease
+from lakehouse.lease import Lease, exclusive
 from lakehouse.settings import Settings
-from lakehouse.sources import Source, lines_of, source_of
+from lakehouse.sources import UNKNOWN_SCHEMA, LandedFormat, Source, lines_of, source_of
 from lakehouse.table import Table
 
 RESTART_SECONDS = (10.0, 300.0)
@@ -48,6 +49,9 @@ _UNITS = {"second": 1, "minute": 60, "hour": 3600}
 _starting = threading.Lock()
 """Held by the stream that starts. Over Connect a start makes the process that its batches run in, for which
 Spark waits no longer than 10 s: of many at once, on a few cores, none would be in time."""
+
+MESSAGE_LIMIT = 4000
+"""How much of an error's message ops.failures keeps, in characters."""
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +137,7 @@ def ingest(
     """
     run_id = uuid.uuid4().hex
     stop = stop or threading.Event()
-    found = (_stream_of(settings, *each, run_id) for t in tables for each in t.streams.items())
+    found = (_stream_of(settings, t, name, run_id) for t in tables for name in stream_names(settings, t))
     streams = [replace(s, rebuilding=rebuilding, held=held) for s in found if s is not None]
     streams.append(_writer_quarantine(settings, run_id))
     results: list[Result] = []
@@ -196,13 +200,28 @@ def _attempt(
 # --- one stream ------------------------------------------------------------------------------------
 
 
-def _stream_of(settings: Settings, name: str, table: Table, run_id: str) -> Stream | None:
+PARQUET = "_parquet"
+"""Ends the name of the stream that reads a table's Parquet objects."""
+
+
+def stream_names(settings: Settings, table: Table) -> tuple[str, ...]:
+    """Names of a table's streams, which are those of their checkpoints' folders."""
+    second = settings.parquet and table.format == "changes"
+    return (*table.streams, *(name + PARQUET for name in table.streams if second))
+
+
+def _stream_of(settings: Settings, table: Table, name: str, run_id: str) -> Stream | None:
     folder = f"{settings.checkpoints}/{name}"
     source: Source | None
+    landed: LandedFormat
+    if name in table.streams:
+        table, landed = table.streams[name], "ndjson"
+    else:
+        table, landed = table.streams[name.removesuffix(PARQUET)], "parquet"
     if table.format == "documents":
         source = source_of(settings, table.source, folder)
     else:
-        source = lines_of(settings, table.source)
+        source = lines_of(settings, table.source, landed)
     if source is None:
         return None
     return Stream(name, source, settings, table, folder, run_id)
@@ -301,20 +320,27 @@ def _sum(spark: SparkSession, stream: Stream) -> Batches:
 
 
 def _note_failure(spark: SparkSession, stream: Stream, error: LakehouseError) -> None:
-    """Add the failure to ops.failures, for those who are not looking at this run."""
-    row = spark.range(1).select(
-        F.lit(stream.name).alias("stream"),
-        F.lit(stream.table.name if stream.table else None).alias("table_name"),
-        F.lit(stream.run_id).alias("run_id"),
-        F.current_timestamp().alias("failed_at"),
-        F.lit(type(error).__name__).alias("error"),
-        F.lit(str(error)).alias("message"),
-    )
+    """Add the failure to ops.failures, for those who are not looking at this run.
+
+    It raises nothing: the error itself must reach whoever started this, also where it was Spark that ended.
+    """
+    target = stream.settings.table("ops", "failures")
     try:
-        row.write.format("delta").mode("append").saveAsTable(stream.settings.table("ops", "failures"))
-    except PySparkException as caught:  # the error itself must reach whoever started this
-        first = str(caught).strip().splitlines()[0]
-        log.warning("%s is not in ops.failures: %s", error, first)
+        if not spark.catalog.tableExists(target):
+            log.warning("%s is not there, and takes no failures: run jobs/setup.py", target)
+            return
+        row = spark.range(1).select(
+            F.lit(stream.name).alias("stream"),
+            F.lit(stream.table.name if stream.table else None).alias("table_name"),
+            F.lit(stream.run_id).alias("run_id"),
+            F.current_timestamp().alias("failed_at"),
+            F.lit(type(error).__name__).alias("error"),
+            F.lit(str(error)[:MESSAGE_LIMIT]).alias("message"),
+        )
+        with exclusive(stream.settings.warehouse):
+            row.write.format("delta").mode("append").saveAsTable(target)
+    except Exception as caught:  # noqa: BLE001 - whatever keeps it from being noted
+        log.warning("%s is not in ops.failures: %s: %s", error, type(caught).__name__, caught)
 
 
 def _explain(stream: Stream, error: PySparkException) -> LakehouseError:
@@ -324,8 +350,18 @@ def _explain(stream: Stream, error: PySparkException) -> LakehouseError:
     if found and stream.table is not None and stream.table.format == "documents":
         return StreamError(stream.name, f"{unquote(found[1])} cannot be read. Mend or remove that document.")
     if found:
-        detail = "the gzip object is torn or corrupt" if "gz" in found[1] else "it cannot be read"
+        detail = (
+            "the object is torn or corrupt" if found[1].endswith((".gz", ".parquet")) else "it cannot be read"
+        )
         return CorruptObjectError(stream.name, unquote(found[1]), detail)
+    _, refused, after = text.partition(UNKNOWN_SCHEMA)
+    if refused:
+        said, _ = json.JSONDecoder().raw_decode(after)
+        detail = (
+            f"its schema is {said.get('version', 'not told')}, and this version of lakehouse reads "
+            f"{events.PARQUET_SCHEMA}: update lakehouse, if a newer writer landed it"
+        )
+        return CorruptObjectError(stream.name, said["_source_file"], detail)
     # An error in the batch function comes wrapped in a Python traceback; its own line is the last one.
     raised = re.findall(r"(?m)^[\w.]+(?:Error|Exception): (.+)$", text)
     first = next((line for line in text.splitlines() if line.strip()), type(error).__name__)

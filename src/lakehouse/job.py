@@ -26,6 +26,9 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tables", default="", help="names divided by commas; all if empty")
     parser.add_argument("--documents", action="append", default=[], metavar="SOURCE=LOCATION")
     parser.add_argument("--max-files", type=int, default=1000, help="objects a batch takes at most")
+    add_flag(
+        parser, "--parquet", "landing has Parquet objects too: a second stream for each table of changes"
+    )
     parser.add_argument("--platform", choices=("databricks", "local"), default="databricks")
     parser.add_argument("--warehouse", default=None, help="folder of the tables (platform local only)")
     add_flag(parser, "--no-file-events", "list folders instead of using file events")
@@ -84,6 +87,7 @@ def settings_from(args: argparse.Namespace) -> Settings:
         warehouse=args.warehouse,
         platform=args.platform,
         max_files=args.max_files,
+        parquet=args.parquet,
         file_events=not args.no_file_events,
     )
 

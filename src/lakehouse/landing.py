@@ -90,9 +90,9 @@ def check(
 ) -> Iterator[Finding]:
     """Read every object below a landing location and yield what is wrong, in the order of the paths.
 
-    torn: the gzip stream is cut off or corrupt; it stops its table's stream.
+    torn: the object is cut off or corrupt, or Parquet of an unknown schema; it stops its table's stream.
     empty: no record in it; harmless, but a writer never lands one.
-    misplaced: not `<source>/dt=YYYY-MM-DD/HH=HH/<name>.ndjson.gz`; streams may not see it.
+    misplaced: not `<source>/dt=YYYY-MM-DD/HH=HH/<name>.ndjson.gz` or `.parquet`; streams may not see it.
     unread: of a source that no table reads.
 
     Args:
@@ -134,7 +134,7 @@ def set_aside(location: str) -> str:
     store.files.create_dir(target.rpartition("/")[0], recursive=True)
     store.files.copy_file(store.root, target)
     with store.files.open_output_stream(store.root, compression=None) as out:
-        out.write(_EMPTY_GZIP)
+        out.write(_empty(store.root))
     return store.url(target)
 
 
@@ -159,11 +159,15 @@ def _look(store: Store, path: str, sources: Sequence[str]) -> Finding | None:
     url = store.url(path)
     place = path[len(store.root) + 1 :]
     match = _PLACE.fullmatch(place)
-    if match is None or not match["name"].endswith(".ndjson.gz") or match["name"].startswith(("_", ".")):
+    parquet = place.endswith(".parquet") and not place.startswith(events.QUARANTINE_FOLDER)
+    suffix = ".parquet" if parquet else ".ndjson.gz"
+    if match is None or not match["name"].endswith(suffix) or match["name"].startswith(("_", ".")):
         return Finding(
-            "misplaced", url, "not at <source>/dt=YYYY-MM-DD/HH=HH/<name>.ndjson.gz; move or remove it"
+            "misplaced",
+            url,
+            "not at <source>/dt=YYYY-MM-DD/HH=HH/<name>.ndjson.gz or .parquet; move or remove it",
         )
-    records, problem = _read(store, path)
+    records, problem = _read_parquet(store, path) if parquet else _read(store, path)
     if problem:
         return Finding(
             "torn", url, f"{problem}; its stream stops here: lakehouse landing set-aside {shlex.quote(url)}"
@@ -197,6 +201,39 @@ def _read(store: Store, path: str) -> tuple[int, str]:
     if size and not reader.eof:
         return records, "torn gzip (it ends too early)"
     return records + (tail != b"\n"), ""
+
+
+def _read_parquet(store: Store, path: str) -> tuple[int, str]:
+    """Number of records, and what is wrong with the Parquet object."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    with store.files.open_input_stream(path, compression=None) as file:
+        content = file.read()
+    if not content:  # Spark does not open it
+        return 0, ""
+    try:  # in memory, so that an error is one of the content, not of the way there
+        opened = parquet.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+        records = opened.read().num_rows
+    except (pa.ArrowException, OSError) as error:
+        return 0, f"corrupt Parquet ({error})"
+    version = (opened.metadata.metadata or {}).get(events.PARQUET_SCHEMA_KEY.encode(), b"not told").decode()
+    if records and version != str(events.PARQUET_SCHEMA):
+        return records, f"Parquet of schema {version}, not {events.PARQUET_SCHEMA}"
+    return records, ""
+
+
+def _empty(name: str) -> bytes:
+    """An object without a record, of the format that its name says."""
+    if not name.endswith(".parquet"):
+        return _EMPTY_GZIP
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    sink = pa.BufferOutputStream()
+    parquet.write_table(pa.table({"item": pa.array([], pa.string())}), sink)
+    made: bytes = sink.getvalue().to_pybytes()
+    return made
 
 
 def exists(store: Store, path: str) -> bool:

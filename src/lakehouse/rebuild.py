@@ -25,7 +25,7 @@ from lakehouse.batch import BELOW_FLOOR
 from lakehouse.catalog import create_tables
 from lakehouse.errors import ConfigurationError, IncompleteLandingError
 from lakehouse.gold.derived import after_rebuild, before_rebuild
-from lakehouse.ingest import ingest
+from lakehouse.ingest import ingest, stream_names
 from lakehouse.landing import Store, exists, open_store
 from lakehouse.lease import Lease, exclusive
 from lakehouse.merge import insert_missing, merge_latest, retrying
@@ -73,6 +73,7 @@ def rebuild(
         LeaseHeldError: the stream is still at work after `wait`, or the table is being rebuilt.
         LakehouseError: as an ingest ends.
     """
+    settings = replace(settings, parquet=True)  # whatever lands now, landing may have both
     if table.format == "documents":
         _refuse_to_forget(settings, table)
     basis = "everything" if table.format == "documents" else _basis(settings, table, complete)
@@ -119,7 +120,7 @@ def _rebuild(
         before_rebuild(settings, table)
         with exclusive(settings.warehouse):
             done = retrying(lambda: _replace(spark, settings, table, new, basis), f"rebuild of {table.name}")
-        for stream, made in zip(table.streams, new.streams, strict=True):
+        for stream, made in zip(stream_names(settings, table), stream_names(settings, new), strict=True):
             _hand_over(Path(settings.checkpoints) / stream, Path(settings.checkpoints) / made)
         after_rebuild(spark, settings, table)
     _remove(spark, settings, new)
@@ -130,7 +131,8 @@ def _rebuild(
 def _stopped(settings: Settings, table: Table, wait: float) -> Iterator[list[Lease]]:
     """Hold the checkpoints of the table's streams."""
     with ExitStack() as held:
-        wanted = (Lease(f"{settings.checkpoints}/{name}", name, wait=wait) for name in table.streams)
+        names = stream_names(settings, table)
+        wanted = (Lease(f"{settings.checkpoints}/{name}", name, wait=wait) for name in names)
         yield [held.enter_context(lease) for lease in wanted]
 
 
@@ -141,7 +143,7 @@ def _remove(spark: SparkSession, settings: Settings, new: Table) -> None:
         location = settings.location("silver", name)
         if location:  # an external table's files stay
             _remove_folder(Path(location))
-    for stream in new.streams:
+    for stream in stream_names(settings, new):
         _remove_folder(Path(settings.checkpoints) / stream)
 
 
@@ -189,12 +191,14 @@ def _run(
 ) -> None:
     """Ingest all that has landed into a table."""
 
+    names = stream_names(settings, table)
+
     def tell(stream: str, records: int) -> None:
-        if stream in table.streams:
+        if stream in names:
             on_progress(f"{records:,} records ingested")
 
     for result in ingest(spark, settings, (table,), rebuilding=rebuilding, held=held, on_progress=tell):
-        if result.stream in table.streams and result.error is not None:
+        if result.stream in names and result.error is not None:
             raise result.error
 
 

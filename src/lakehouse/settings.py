@@ -67,6 +67,9 @@ class Settings:
         warehouse: folder for the tables of the local platform; None for managed tables.
         platform: `databricks` reads with Auto Loader, `local` with Spark's own file stream.
         max_files: how many landed objects a batch takes at most.
+        parquet: landing has Parquet objects too (the writer's LANDING_FORMAT): each table of change records
+            gets a second stream, which reads them. NDJSON is always read: backfills, repairs and what is
+            requeued land as that.
         file_events: on Databricks, find new objects through the external location's file events;
             False lists folders instead.
         pii_readers: account group whose members see personal data in the views; others see null in its place.
@@ -90,6 +93,7 @@ class Settings:
     warehouse: str | None = None
     platform: Literal["databricks", "local"] = "databricks"
     max_files: int = 1000
+    parquet: bool = False
     file_events: bool = True
     pii_readers: str | None = None
     deletion_vectors: bool = True

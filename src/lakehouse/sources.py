@@ -7,19 +7,56 @@ Both hand over the same columns, so that everything behind them is the same code
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from lakehouse import events
 from lakehouse.settings import Settings
 
+LandedFormat = Literal["ndjson", "parquet"]
+
+# In the order of a line, so that one can be put together again.
+_METADATA = {
+    events.EVENT_ID: "string",
+    events.EVENT_NAME: "string",
+    events.SEQUENCE: "string",
+    events.INGESTED_MS: "bigint",
+    events.IS_DELETED: "boolean",
+    events.CHANGED_MS: "bigint",
+    events.DELETE_KIND: "string",
+}
 _LINES = "value string"
+_ROWS = ", ".join(
+    ("_schemaVersion int", *(f"{name} {kind}" for name, kind in _METADATA.items()), "item string")
+)
+UNKNOWN_SCHEMA = "Parquet of a schema that is not known: "
+"""Begins the error that a row of such an object raises. JSON follows: `_source_file`, `version`."""
+
 _DOCUMENTS = "path string, modificationTime timestamp, length bigint, content binary"
 _FOUND = "path string, modificationTime timestamp, length bigint"
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How Spark reads the landed objects of one format."""
+
+    format: str
+    schema: str
+    options: Mapping[str, str]
+
+
+_FORMS: Mapping[LandedFormat, _Form] = {
+    "ndjson": _Form("text", _LINES, {"lineSep": "\n", "pathGlobFilter": "*.ndjson.gz"}),
+    "parquet": _Form(
+        "parquet", _ROWS, {"pathGlobFilter": "*.parquet", "parquet.page.verify-checksum.enabled": "true"}
+    ),
+}
 
 
 class Source(Protocol):
@@ -48,13 +85,13 @@ def source_of(settings: Settings, name: str, state: str) -> Source | None:
     return None
 
 
-def lines_of(settings: Settings, folder: str) -> Source:
-    """Landed change records: every `*.ndjson.gz` under a folder of the landing location."""
+def lines_of(settings: Settings, folder: str, landed: LandedFormat = "ndjson") -> Source:
+    """Landed change records: every `*.ndjson.gz`, or every `*.parquet`, under a folder of landing."""
     path = f"{settings.landing}/{folder}"
     return (
-        _AutoLoaderLines(path, settings)
+        _AutoLoaderLines(path, settings, landed)
         if settings.platform == "databricks"
-        else _LocalLines(path, settings.max_files)
+        else _LocalLines(path, settings.max_files, landed)
     )
 
 
@@ -82,15 +119,16 @@ def auto_loader_options(settings: Settings, file_format: str, *, rewritten: bool
 class _AutoLoaderLines:
     path: str
     settings: Settings
+    landed: LandedFormat
 
     def discover(self, spark: SparkSession) -> None:
         """Auto Loader does."""
 
     def stream(self, spark: SparkSession) -> DataFrame:
-        reader = spark.readStream.format("cloudFiles").schema(_LINES)
-        reader = reader.options(**auto_loader_options(self.settings, "text", rewritten=False))
-        lines = reader.option("lineSep", "\n").option("pathGlobFilter", "*.ndjson.gz").load(self.path)
-        return lines.select("value", _source_file())
+        form = _FORMS[self.landed]
+        reader = spark.readStream.format("cloudFiles").schema(form.schema)
+        reader = reader.options(**auto_loader_options(self.settings, form.format, rewritten=False))
+        return _lines(reader.options(**form.options).load(self.path), self.landed)
 
     def rows(self, batch: DataFrame) -> DataFrame:
         return batch
@@ -120,17 +158,16 @@ class _AutoLoaderDocuments:
 class _LocalLines:
     path: str
     max_files: int
+    landed: LandedFormat
 
     def discover(self, spark: SparkSession) -> None:
         """Spark's file stream does."""
 
     def stream(self, spark: SparkSession) -> DataFrame:
-        reader = spark.readStream.format("text").schema(_LINES)
-        reader = reader.options(
-            **_file_stream_options(self.max_files), lineSep="\n", pathGlobFilter="*.ndjson.gz"
-        )
-        lines = reader.load(_glob(self.path))
-        return lines.select("value", _source_file())
+        form = _FORMS[self.landed]
+        reader = spark.readStream.format(form.format).schema(form.schema)
+        reader = reader.options(**_file_stream_options(self.max_files)).options(**form.options)
+        return _lines(reader.load(_glob(self.path)), self.landed)
 
     def rows(self, batch: DataFrame) -> DataFrame:
         return batch
@@ -218,6 +255,24 @@ def _source_file() -> Column:
     """The path of the landed object, out of the URL that Spark makes of it; its + is no blank."""
     url = F.col("_metadata.file_path")
     return F.coalesce(F.try_url_decode(F.replace(url, F.lit("+"), F.lit("%2B"))), url).alias("_source_file")
+
+
+def _lines(objects: DataFrame, landed: LandedFormat) -> DataFrame:
+    """`value`, `_source_file`: of a row of Parquet too the very line that it would be as NDJSON."""
+    if landed == "ndjson":
+        return objects.select("value", _source_file())
+    metadata = F.to_json(F.struct(*_METADATA), {"ignoreNullFields": "true"})
+    head = F.substr(metadata, F.lit(1), F.length(metadata) - 1)
+    line = (
+        F.when(F.col("item") == "{}", metadata)
+        .when(F.col("item").startswith("{"), F.concat(head, F.lit(","), F.substr("item", F.lit(2))))
+        .otherwise(F.col("item"))  # no object: what reads lines says so
+    )
+    version = F.col("_schemaVersion")
+    known = version.eqNullSafe(events.PARQUET_SCHEMA) & F.col("item").isNotNull()
+    file = _source_file()
+    said = F.concat(F.lit(UNKNOWN_SCHEMA), F.to_json(F.struct(file, version.alias("version"))))
+    return objects.select(F.when(known, line).otherwise(F.raise_error(said)).alias("value"), file)
 
 
 def _documents(files: DataFrame, root: str) -> DataFrame:

@@ -179,12 +179,18 @@ class Workspace:
             return self._job(found[0][0])
 
     def streams_of(self, job: Job) -> tuple[Job, ...]:
-        """The continuous jobs beside one that runs once: of its name, without `_available_now`."""
+        """The continuous jobs beside one that runs once: of its name, without `_available_now`, and with its
+        checkpoints, as other deployments may have jobs of that name."""
         name = job.name.removesuffix(ONCE)
         if name == job.name:
             return ()
         with self._asking(f"Job {name!r}"):
-            return tuple(self._job(id_) for id_, found in self._jobs(name) if found == name)
+            found = [self._job(id_) for id_, one in self._jobs(name) if one == name]
+
+        def place(one: Job) -> tuple[str | None, ...]:
+            return one.arguments.get("catalog"), one.arguments.get("checkpoints")
+
+        return tuple(other for other in found if place(other) == place(job))
 
     def stream_run(self, streams: Sequence[Job], table: str) -> StreamRun | None:
         """A run of these jobs that has not ended and ingests the table (all, if it names none)."""

@@ -33,9 +33,9 @@ def test_the_pure_modules_need_the_standard_library_only() -> None:
     assert not names & {"boto3", "botocore", "pyspark", "delta", "lakehouse"}
 
 
-def test_importing_the_handler_brings_neither_spark_nor_the_package_nor_boto3() -> None:
+def test_importing_the_handler_brings_neither_spark_nor_the_package_nor_boto3_nor_pyarrow() -> None:
     names = modules_after("import change_writer.handler")
-    assert not names & {"boto3", "botocore", "pyspark", "delta", "lakehouse"}
+    assert not names & {"boto3", "botocore", "pyspark", "delta", "lakehouse", "pyarrow"}
 
 
 def test_making_the_client_brings_boto3_and_neither_spark_nor_the_package() -> None:
@@ -48,7 +48,7 @@ def test_making_the_client_brings_boto3_and_neither_spark_nor_the_package() -> N
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.name)
-def test_no_module_names_anything_but_the_standard_library_itself_and_boto3(path: object) -> None:
+def test_no_module_names_anything_but_the_standard_library_itself_boto3_and_pyarrow(path: object) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))  # type: ignore[attr-defined]
     imported = {
         name.split(".")[0]
@@ -64,6 +64,8 @@ def test_no_module_names_anything_but_the_standard_library_itself_and_boto3(path
     allowed = set(sys.stdlib_module_names) | {"change_writer"}
     if path.name == "landing.py":  # type: ignore[attr-defined]
         allowed |= {"boto3", "botocore", "mypy_boto3_s3"}
+    if path.name == "parquet.py":  # type: ignore[attr-defined]
+        allowed |= {"pyarrow"}
     assert imported <= allowed
 
 

@@ -17,7 +17,8 @@ def test_only_the_bucket_is_required() -> None:
 
 
 def test_an_empty_optional_variable_counts_as_unset() -> None:
-    empty = dict.fromkeys(("S3_PREFIX", "SOURCE_MAP", "MAX_RECORDS", "MAX_PAYLOAD_BYTES", "LOG_LEVEL"), "")
+    names = ("S3_PREFIX", "SOURCE_MAP", "MAX_RECORDS", "MAX_PAYLOAD_BYTES", "LOG_LEVEL", "LANDING_FORMAT")
+    empty = dict.fromkeys(names, "")
     assert parse(**empty) == parse()
 
 
@@ -28,6 +29,7 @@ def test_every_variable_is_read() -> None:
         MAX_RECORDS="10",
         MAX_PAYLOAD_BYTES="1000000",
         LOG_LEVEL="debug",
+        LANDING_FORMAT="parquet",
     ) == Settings(
         "my-bucket",
         "landing",
@@ -35,6 +37,7 @@ def test_every_variable_is_read() -> None:
         10,
         1_000_000,
         "DEBUG",
+        "parquet",
     )
 
 

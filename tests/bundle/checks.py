@@ -77,7 +77,7 @@ _KEYS: Mapping[str, set[str]] = {
     },
     "bundle": {"name", "databricks_cli_version", "engine", "git", "mode"},
     "presets": {"tags"},
-    "sync": {"paths", "include", "exclude"},
+    "sync": {"paths"},  # what `exclude` leaves out, a job would look for
     "workspace": {"root_path"},
 }
 
@@ -95,7 +95,10 @@ MAY: Mapping[str, Mapping[str, set[str]]] = {
 }
 """All that is granted in staging and prod: a privilege more or less is wrong. Dev grants nothing."""
 
-_CRON = re.compile(r"[0-5]?\d [\d/*,-]+ [\d/*,-]+ (\?|[\d/*,L-]+) [\d/*,-]+ (\?|\*|[A-Z0-9,#-]+)")
+_CRON = re.compile(
+    r"[0-5]?\d (?:\*|[0-5]?\d)(?:/[0-5]?\d)? (?:\*|[01]?\d|2[0-3])(?:/\d+)? "
+    r"(\?|[\d/*,L-]+) [\d/*,-]+ (\?|\*|[A-Z0-9,#-]+)"
+)
 _DYNAMIC = re.compile(r"\{\{([^{}]*)\}\}")
 
 
@@ -270,6 +273,8 @@ def _cluster(cluster: Mapping[str, Any]) -> Iterator[str]:
         yield f"spark_version {cluster.get('spark_version')!r} is no runtime from 17.3 on"
     if cluster.get("aws_attributes", {}).get("first_on_demand", 0) < 1:
         yield "the driver may be taken away"
+    if cluster.get("spark_conf"):
+        yield "the code sets what it needs; spark_conf would change what values become"
     if not cluster.get("node_type_id"):
         yield "it has no node_type_id"
 
@@ -292,8 +297,27 @@ def _programs(bundle: Bundle, tables: Sequence[Table]) -> Iterator[str]:
                 yield f"{step.where} does not use the parameter {name!r}"
 
 
+_ALONE = {"disabled", "run_if", "depends_on"}
+_HARMLESS = {"repair": "false", "complete": "false", "dry_run": "false", "everything": "false", "as_of": ""}
+"""Defaults of parameters; anything else is for somebody to say."""
+
+
 def _arguments(step: Step, tables: Sequence[Table]) -> Iterator[str]:
     parameters = {p["name"]: p.get("default") for p in step.job.get("parameters", [])}
+    for name in sorted(_ALONE & set(step.task)):
+        yield f"{name}: every task runs, and by itself"
+    if "git_source" in step.job or "source" in step.task["spark_python_task"]:
+        yield "its file is not the one that is deployed"
+    for name, default in parameters.items():
+        if default != _HARMLESS.get(name, default):
+            yield f"nobody has said that {name} is {default!r}"
+        if name == "tables" and step.script != "jobs/reconcile.py" and default:
+            yield f"it leaves out every table but {default!r}"
+    options = [argument.partition("=")[0] for argument in step.arguments if "--documents=" not in argument]
+    for option in sorted({o for o in options if options.count(o) > 1}):
+        yield f"{option} is there twice, and the last one holds"
+    if {"--analysts", "--operators", "--endpoint-url", "--platform", "--warehouse"} & set(options):
+        yield "an option that is not for a bundle"
     for argument in step.arguments:
         # An argument of two words could lose an empty second one, or have one that looks like an option.
         if not re.match(r"--[a-z-]+(=|$)", argument):
@@ -399,8 +423,12 @@ def _places(bundle: Bundle, tables: Sequence[Table]) -> Iterator[str]:
             given = dict(pair.partition("=")[::2] for pair in step.option("documents"))
             if given != {source: path(source) for source in documents}:
                 yield f"{step.where}: the documents are {given}, and the tables have {sorted(documents)}"
-            if step.option("no-file-events") != [bundle.variables["no_file_events"]]:
-                yield f"{step.where}: --no-file-events is not as the variable says"
+            # A rebuild reads both formats in any case.
+            for option in (
+                ("no-file-events",) if step.script == "jobs/rebuild.py" else ("no-file-events", "parquet")
+            ):
+                if step.option(option) != [bundle.variables[option.replace("-", "_")]]:
+                    yield f"{step.where}: --{option} is not as the variable says"
 
 
 def _known(step: Step) -> frozenset[str]:

@@ -29,13 +29,17 @@ _FIELD = re.compile(r"`\w+`|(?:SUM|AVG|COUNT|MIN|MAX)\(`\w+`\)")
 _NEWER = {"queryLines", "pageType", "layoutVersion", "multilineTextboxSpec"}
 """Keys that the classes do not know yet; Databricks' newer examples have them."""
 
-_CRON = re.compile(r"[0-5]?\d [0-5]?\d(?:/\d+)? [\d/*,-]+ (\?|\*|\d+) \* (\?|\*|\d+)")
+_CRON = re.compile(r"[0-5]?\d [0-5]?\d(?:/[0-5]?\d)? (?:\*|[01]?\d|2[0-3])(?:/\d+)? (?:\* \* \?|\? \* \*)")
 
 
 def shown_problems(bundle: Bundle, tables: Sequence[Table]) -> Iterator[str]:
     """All that is wrong with what is shown in a target."""
     yield from _dashboards(bundle, tables)
     yield from _alerts(bundle)
+    if bundle.variables["pii_readers"] in (bundle.variables["analysts"], ""):
+        yield "every analyst would see personal data"
+    if not str(bundle.variables["silent_minutes"]).isdecimal():
+        yield "silent_minutes is no number"
     if "notebooks" not in bundle.config.get("sync", {}).get("paths", []):
         yield "sync: the notebooks stay behind"
 
@@ -221,6 +225,13 @@ def _alerts(bundle: Bundle) -> Iterator[str]:
         notified = evaluation.get("notification", {}).get("subscriptions")
         if notified != [{"user_email": bundle.variables["notify"]}]:
             yield f"{where}: nobody is told"
+        if evaluation.get("notification", {}).get("retrigger_seconds", 0) < 3600:
+            yield f"{where}: it would be told once, or all the time"
+        if "{{QUERY_RESULT_TABLE}}" not in alert.get("custom_description", ""):
+            yield f"{where}: the mail has no rows"
+        written = bundle.written["resources"]["alerts"][key]
+        for name in sorted({"run_as", "run_as_user_name", "parent_path", "file_path"} & set(written)):
+            yield f"{where} says {name}"
         yield from (f"{where}: {problem}" for problem in _alert_query(bundle, alert))
 
 
@@ -237,11 +248,21 @@ def _alert_query(bundle: Bundle, alert: Mapping[str, Any]) -> Iterator[str]:
     source = alert["evaluation"]["source"]
     if source["name"] not in query.named_selects:
         yield f"its query gives no {source['name']!r}"
-    if "aggregation" not in source:
-        yield "of several rows the first one would count"
+    if "aggregation" in source:
+        yield "the mail would have one number, and no row"
+    order = query.args.get("order")
+    first = order.expressions[0] if order else None
+    if first is None or first.this.name != source["name"] or not first.args.get("desc"):
+        yield "the first row, which decides, is not the worst"
+    personal = {column.name for columns, _, _ in ops.TABLES.values() for column in columns if column.pii}
+    told = {column.name for column in query.find_all(exp.Column)} & personal
+    if told or query.find(exp.Star, bfs=True) in query.expressions:
+        yield f"personal data would be in a mail: {sorted(told)}"
+    if alert["query_text"].rstrip().endswith(";"):
+        yield "it ends with a semicolon, and the product puts more behind it"
     common = {cte.alias for cte in query.find_all(exp.CTE)}
     schemas = {bundle.resources("schemas")[layer]["name"]: layer for layer in ("gold", "ops")}
-    books = {"ops": {*ops.TABLES, ops.QUARANTINE.name}, "gold": {view.name for view in ops.IN_GOLD}}
+    books = {"ops": {"batches", "failures"}, "gold": {view.name for view in ops.IN_GOLD}}
     for table in query.find_all(exp.Table):
         if table.name in common and not table.db:
             continue

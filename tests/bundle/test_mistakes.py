@@ -508,8 +508,83 @@ MISTAKES = {
     "an alert on a column that is not there": Mistake(
         "alerts", "name: of_the_limit", "name: limit", "gives no 'limit'"
     ),
-    "an alert on the first row": Mistake(
-        "alerts", "          aggregation: MAX\n", "", "the first one would count"
+    "an alert whose mail is a number": Mistake(
+        "alerts",
+        "          name: of_the_limit\n",
+        "          name: of_the_limit\n          aggregation: MAX\n",
+        "one number",
+    ),
+    "an alert on any row": Mistake(
+        "alerts", "ORDER BY of_the_limit DESC", "ORDER BY stream", "which decides, is not the worst"
+    ),
+    "an alert on the least": Mistake(
+        "alerts", "ORDER BY of_the_limit DESC", "ORDER BY of_the_limit", "which decides, is not the worst"
+    ),
+    "an alert that mails a record": Mistake(
+        "alerts", "max_by(error, failed_at) AS error", "max_by(message, failed_at) AS error", "in a mail"
+    ),
+    "an alert that mails all columns": Mistake(
+        "alerts", "SELECT source, records, newest", "SELECT *, records", "in a mail"
+    ),
+    "an alert on quarantine itself": Mistake(
+        "alerts",
+        "`${resources.schemas.ops.name}`.failures",
+        "`${resources.schemas.ops.name}`.quarantine",
+        "among",
+    ),
+    "an alert that ends with a semicolon": Mistake(
+        "alerts", "ORDER BY of_the_limit DESC", "ORDER BY of_the_limit DESC;", "semicolon"
+    ),
+    "an alert that is told once": Mistake(
+        "alerts", "          retrigger_seconds: 86400\n", "", "told once, or all the time"
+    ),
+    "an alert without its rows": Mistake("alerts", "{{QUERY_RESULT_TABLE}}", "See there.", "no rows"),
+    "an alert of one user": Mistake(
+        "alerts",
+        "      display_name: lakehouse-freshness\n",
+        "      display_name: lakehouse-freshness\n      run_as_user_name: ann@example.com\n",
+        "says run_as_user_name",
+    ),
+    "silence without a number": Mistake(MAIN, 'default: "1440"', 'default: "a day"', "no number"),
+    "everybody sees personal data": Mistake(
+        MAIN, "default: lakehouse_pii_readers", "default: analysts", "every analyst would see"
+    ),
+    "personal data for whoever is named last": Mistake(
+        "setup.job",
+        "              - --pii-readers=${var.pii_readers}\n",
+        "              - --pii-readers=${var.pii_readers}\n              - --pii-readers=account users\n",
+        "is there twice",
+    ),
+    "grants to everybody": Mistake(
+        "setup.job",
+        "              - --pii-readers=${var.pii_readers}\n",
+        "              - --pii-readers=${var.pii_readers}\n              - --analysts=account users\n",
+        "not for a bundle",
+    ),
+    "files that are left behind": Mistake(MAIN, "  paths:\n", "  exclude: [jobs/*]\n  paths:\n", "'exclude'"),
+    "a task that is switched off": Mistake(
+        "maintain.job",
+        "          max_retries: 1\n",
+        "          max_retries: 1\n          disabled: true\n",
+        "disabled:",
+    ),
+    "a repair that nobody asked for": Mistake(
+        "reconcile.job", 'default: "false" # land', 'default: "true" # land', "nobody has said that repair"
+    ),
+    "a job of one table": Mistake(
+        "maintain.job",
+        '        - name: tables\n          default: ""',
+        "        - name: tables\n          default: calls",
+        "leaves out every table",
+    ),
+    "another ANSI": Mistake(
+        "ingest.job",
+        "            runtime_engine: PHOTON\n",
+        '            runtime_engine: PHOTON\n            spark_conf: {spark.sql.ansi.enabled: "false"}\n',
+        "spark_conf",
+    ),
+    "an hour that there is not": Mistake(
+        "maintain.job", "0 30 3 * * ?", "0 30 99 * * ?", "no Quartz expression"
     ),
     "an alert without a threshold": Mistake("alerts", "double_value: 1.0", "string_value: a", "no threshold"),
     "an alert of text": Mistake("alerts", "double_value: 1.0", "double_value: much", "could not convert"),
@@ -525,15 +600,11 @@ MISTAKES = {
     "an alert with a schedule of jobs": Mistake(
         "alerts", "quartz_cron_schedule", "quartz_cron_expression", "quartz_cron"
     ),
-    "an alert five times a minute": Mistake(
-        "alerts", '"0 15 * * * ?"', '"* 15 * * * ?"', "no Quartz expression"
-    ),
+    "an alert every second": Mistake("alerts", '"0 15 * * * ?"', '"* 15 * * * ?"', "no Quartz expression"),
     "an alert of two statements": Mistake(
         "alerts", "ORDER BY of_the_limit DESC", "ORDER BY of_the_limit DESC; SELECT 1", "no single query"
     ),
-    "an alert that is misspelt": Mistake(
-        "alerts", "GROUP BY split_part", "GROUP split_part", "freshness: Expecting"
-    ),
+    "an alert that is misspelt": Mistake("alerts", "GROUP BY split_part", "GROUP split_part", ": Expecting"),
     "an alert on a book that is not there": Mistake(
         "alerts", "name}`.batches\n", "name}`.batch\n", "among the books"
     ),
@@ -544,6 +615,12 @@ MISTAKES = {
         "among the books",
     ),
     "an alert too few": Mistake("alerts", "    tombstone_floor:\n", "    tombstones:\n", "the alerts are"),
+    "Parquet that nobody reads": Mistake(
+        "ingest.job",
+        "              - --parquet=${var.parquet}\n",
+        "",
+        "--parquet is not as the variable says",
+    ),
     "notebooks that stay behind": Mistake(MAIN, "    - notebooks\n", "", "notebooks stay behind"),
     "readers of personal data that nothing uses": Mistake(
         "setup.job",

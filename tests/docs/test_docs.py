@@ -422,6 +422,7 @@ def test_the_writers_variables_are_described() -> None:
         "MAX_RECORDS": settings.max_records,
         "MAX_PAYLOAD_BYTES": settings.max_payload_bytes,
         "LOG_LEVEL": settings.log_level,
+        "LANDING_FORMAT": settings.landing_format,
     }
     assert {name: rows[name] for name in defaults} == {name: str(value) for name, value in defaults.items()}
 

@@ -182,6 +182,7 @@ def function(stack: Stack) -> Iterator[str]:
         "ReservedConcurrentExecutions": 10,
         # JSON would wrap the lines that hold metrics.
         "LoggingConfig": {"LogGroup": "{WriterLog}", "LogFormat": "Text"},
+        "Layers": None,
     }.items():
         yield from _differs(f"the function's {name}", writer.get(name), wanted)
     if variables.keys() != VARIABLES:
@@ -196,9 +197,9 @@ def function(stack: Stack) -> Iterator[str]:
     yield from _differs("where it lands", (settings.bucket, settings.prefix), ("LandingBucket", "landing"))
     yield from _differs("the sources", dict(settings.sources), dict(SOURCES.values()))
     yield from _differs(
-        "its limits",
-        (settings.max_records, settings.max_payload_bytes, settings.log_level),
-        (2000, 8_000_000, "INFO"),
+        "its limits and format",
+        (settings.max_records, settings.max_payload_bytes, settings.log_level, settings.landing_format),
+        (2000, 8_000_000, "INFO", "ndjson"),
     )
     yield from _differs(
         "the log",
@@ -211,7 +212,23 @@ def function(stack: Stack) -> Iterator[str]:
     )
 
 
-VARIABLES = {"S3_BUCKET", "S3_PREFIX", "SOURCE_MAP", "MAX_RECORDS", "MAX_PAYLOAD_BYTES", "LOG_LEVEL"}
+VARIABLES = {
+    "S3_BUCKET",
+    "S3_PREFIX",
+    "SOURCE_MAP",
+    "MAX_RECORDS",
+    "MAX_PAYLOAD_BYTES",
+    "LOG_LEVEL",
+    "LANDING_FORMAT",
+}
+
+
+def layers(stack: Stack) -> Iterator[str]:
+    """No layer: nobody who lands NDJSON carries pyarrow."""
+    yield from _differs("the layers", stack.of_type(LAYER), {})
+
+
+LAYER = "AWS::Lambda::LayerVersion"
 
 
 def buckets(stack: Stack) -> Iterator[str]:
@@ -525,6 +542,7 @@ CHECKS: tuple[Callable[[Stack], Iterator[str]], ...] = (
     role,
     mappings,
     function,
+    layers,
     buckets,
     keys,
     alerts,

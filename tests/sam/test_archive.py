@@ -23,6 +23,7 @@ pytestmark = pytest.mark.extra
 ROOT = LAMBDA.parent
 BUILD = LAMBDA / "build.py"
 GUIDE = ROOT / "docs" / "writer.md"
+LAYER = (LAMBDA / "layer.txt").read_text(encoding="utf-8")
 
 
 def _build_module() -> ModuleType:
@@ -81,6 +82,45 @@ def test_it_is_built_for_the_function_of_the_template() -> None:
     (uri,) = re.findall(r"CodeUri: (\S+)", template)
     # Where build.py writes if it is not told.
     assert LAMBDA / uri == LAMBDA / "dist" / "change_writer.zip"
+
+
+def test_without_the_layer_there_is_an_empty_archive_in_its_place(archive: Path) -> None:
+    # SAM uploads what the template names, whether it is used or not; Lambda makes no layer of an empty one.
+    (uri,) = re.findall(r"ContentUri: (\S+)", TEMPLATE.read_text(encoding="utf-8"))
+    assert Path(uri) == Path("dist") / build.LAYER
+    with zipfile.ZipFile(archive.with_name(build.LAYER)) as opened:
+        assert opened.namelist() == []
+
+
+def test_the_layer_has_the_pyarrow_that_the_tests_run_with() -> None:
+    (pinned,) = re.findall(r"^pyarrow==(\S+) --hash=sha256:[0-9a-f]{64}$", LAYER, re.MULTILINE)
+    assert len(re.findall(r"^[^#\s]", LAYER, re.MULTILINE)) == 1
+    locked = tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))["package"]
+    assert [package["version"] for package in locked if package["name"] == "pyarrow"] == [pinned]
+
+
+def test_the_layer_fits_and_is_for_the_functions_processor(archive: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "dist"
+    done = subprocess.run(
+        [sys.executable, BUILD, "--layer", "--output", folder / "a.zip"], capture_output=True, text=True
+    )
+    if done.returncode:
+        pytest.skip(f"no package registry: {done.stderr[-200:]}")
+    with zipfile.ZipFile(folder / build.LAYER) as opened:
+        names = opened.namelist()
+        size = sum(entry.file_size for entry in opened.infolist())
+        (library,) = (name for name in names if name.startswith("python/pyarrow/_parquet.cpython"))
+        assert f"cpython-{build.PYTHON.replace('.', '')}-aarch64" in library
+        assert opened.read(library)[18:20] == b"\xb7\x00"  # ELF: AArch64
+    assert {name.split("/")[0] for name in names} == {"python"}
+    # Lambda's bound, function and layers together: 250 MB unzipped.
+    assert size + archive.stat().st_size < 250_000_000
+    (said,) = re.findall(r"(\d+) MB unzipped", GUIDE.read_text(encoding="utf-8"))
+    assert size / 1e6 == pytest.approx(int(said), rel=0.1)
+    (folder / "a.zip").unlink()
+    before = (folder / build.LAYER).read_bytes()
+    built(folder / "a.zip")  # leaves a layer that is there alone
+    assert (folder / build.LAYER).read_bytes() == before
 
 
 def test_the_writer_has_no_dependencies_of_its_own() -> None:

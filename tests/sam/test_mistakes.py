@@ -125,6 +125,14 @@ MISTAKES = {
     "a variable misspelt": mistake(WRITER, "S3_BUCKET:", "S3_BUKET:"),
     "a source that is another table's": mistake(WRITER, "]], sentiment_items]]", "]], scorecards]]"),
     "a source under another name": mistake(WRITER, "]], sentiment_items]]", "]], sentiment-items]]"),
+    "a layer for everybody": mistake("  ParquetLayer:", "    Condition: LandsParquet\n", ""),
+    "a layer where it is not asked for": mistake(
+        WRITER,
+        "!If [LandsParquet, [!Ref ParquetLayer], !Ref AWS::NoValue]",
+        "[!Ref ParquetLayer]",
+        "cfn-lint",
+    ),
+    "Parquet by default": mistake("  LandingFormat:", "Default: ndjson", "Default: parquet"),
     "a time-out in milliseconds": mistake(WRITER, "!Ref TimeoutSeconds", "60000", "cfn-lint"),
     "no concurrency of its own": mistake(
         WRITER, "      ReservedConcurrentExecutions: !Ref ReservedConcurrency\n", "", "cfn-lint", "checkov"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.sam import tools
-from tests.sam.checks import KEYS, SOURCES, STREAMS, TEMPLATE, VARIABLES, problems
+from tests.sam.checks import KEYS, LAYER, SOURCES, STREAMS, TEMPLATE, VARIABLES, problems
 from tests.sam.cloudformation import Stack
 
 from change_writer.settings import parse_settings
@@ -97,6 +97,20 @@ def test_what_expires_expires_below_the_prefix_only(transformed: dict[str, Any])
         [{"Id": "expiry", "Status": "Enabled", "Prefix": "a/b/", "ExpirationInDays": 400}],
         [{"Id": "expiry", "Status": "Enabled", "ExpirationInDays": 90}],
     ]
+
+
+def test_parquet_adds_its_layer_and_changes_nothing_else(transformed: dict[str, Any]) -> None:
+    before, stack = Stack(transformed, **STREAMS), Stack(transformed, **STREAMS, LandingFormat="parquet")
+    ((name, layer),) = stack.of_type(LAYER).items()
+    writer, plain = stack.resources["Writer"], before.resources["Writer"]
+    assert writer.pop("Layers") == [f"{{{name}}}"]
+    assert layer["CompatibleArchitectures"] == writer["Architectures"]
+    assert layer["CompatibleRuntimes"] == [writer["Runtime"]]
+    assert layer["Content"] == {"S3Bucket": "bucket", "S3Key": "layer"}
+    assert writer["Environment"]["Variables"].pop("LANDING_FORMAT") == "parquet"
+    assert plain["Environment"]["Variables"].pop("LANDING_FORMAT") == "ndjson"
+    del stack.resources[name]
+    assert (stack.resources, stack.outputs) == (before.resources, before.outputs)
 
 
 def test_every_parameter_changes_something(transformed: dict[str, Any]) -> None:

@@ -32,9 +32,11 @@ class ManagedPolicies:
 
 def transformed(template: dict[str, Any]) -> dict[str, Any]:
     for resource in template["Resources"].values():
+        # Archives are uploaded before the transform; what it sees is where they lie.
         if resource["Type"] == "AWS::Serverless::Function":
-            # The archive is uploaded before the transform; what it sees is where the archive lies.
             resource["Properties"]["CodeUri"] = "s3://bucket/key"
+        if resource["Type"] == "AWS::Serverless::LayerVersion":
+            resource["Properties"]["ContentUri"] = "s3://bucket/layer"
     result: dict[str, Any] = transform(template, {}, ManagedPolicies(), passthrough_metadata=True)
     return result
 

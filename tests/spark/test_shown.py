@@ -92,14 +92,14 @@ def _resolved(given: tuple[tuple[str, Any], ...]) -> dict[str, Mapping[str, Any]
 
 
 def _fires(lake: Lake, alert: Mapping[str, Any]) -> bool:
-    """Whether the alert would be sent, by the rules of the product."""
+    """Whether the alert would be sent: without an aggregation the first row decides."""
     evaluation = alert["evaluation"]
-    column, how = evaluation["source"]["name"], evaluation["source"]["aggregation"]
-    values = [float(row[column]) for row in lake.spark.sql(alert["query_text"]).collect()]
-    if not values:
+    first = lake.spark.sql(alert["query_text"]).first()
+    if first is None:
         return bool(evaluation["empty_result_state"] != "OK")
     assert evaluation["comparison_operator"] == "GREATER_THAN"
-    return {"MAX": max, "SUM": sum}[how](values) > evaluation["threshold"]["value"]["double_value"]
+    value = first[evaluation["source"]["name"]]
+    return bool(float(value) > evaluation["threshold"]["value"]["double_value"])
 
 
 def _firing(lake: Lake, *keys: str) -> set[str]:
@@ -113,10 +113,10 @@ def books(spark: SparkSession, tmp_path: Path) -> Lake:
     return Lake(spark, tmp_path / "lake", ())
 
 
-def _batches(lake: Lake, stream: str, *minutes_ago: float, table: str | None = "calls") -> None:
+def _batches(lake: Lake, stream: str, *minutes_ago: float) -> None:
     at = [NOW - dt.timedelta(minutes=minutes) for minutes in minutes_ago]
     rows = [
-        {"stream": f"{stream}/abc", "batch_id": i, "table_name": table, "finished_at": time}
+        {"stream": f"{stream}/abc", "batch_id": i, "table_name": "some", "finished_at": time}
         for i, time in enumerate(at)
     ]
     put(lake, "ops", "batches", rows)
@@ -132,8 +132,9 @@ def _failures(lake: Lake, stream: str, *minutes_ago: float) -> None:
     )
 
 
-def _quarantined(lake: Lake, number: str, reason: str) -> None:
-    row = {"quarantine_id": number, "source": "calls", "reason": reason, "quarantined_at": NOW}
+def _quarantined(lake: Lake, number: str, reason: str, days: int = 0) -> None:
+    at = NOW - dt.timedelta(days=days)
+    row = {"quarantine_id": number, "source": "calls", "reason": reason, "quarantined_at": at}
     put(lake, "ops", "quarantine_records", [row])
 
 
@@ -145,22 +146,45 @@ def test_empty_books_are_well(books: Lake) -> None:
     assert _firing(books) == set()
 
 
+def _daily(lake: Lake, stream: str, first: int, last: float) -> None:
+    """A batch a day, from so many days ago on."""
+    _batches(lake, stream, *(DAY * day for day in range(first, int(last), -1)), DAY * last)
+
+
 def test_silence_is_told_by_the_streams_own_habit(books: Lake) -> None:
-    _batches(books, "calls", 4 * DAY, 3 * DAY + 30, 3 * DAY)  # the longest pause: less than a day
+    _daily(books, "calls", 12, 2.5)
     _batches(books, "scorecards", 10)
     assert _firing(books) == {"freshness"}
-    _batches(books, "calls", 60)  # a pause of three days, so that five more would be nothing new
+    _batches(books, "calls", 60)
     assert _firing(books, "freshness") == set()
 
 
-def test_a_stream_that_is_seldom_may_be_silent(books: Lake) -> None:
-    _batches(books, "calls", 22 * DAY, 15 * DAY, 8 * DAY)
-    _batches(books, "quarantine", 20 * DAY, 20 * DAY - 5, table=None)
+def test_an_outage_is_no_habit_and_an_end_is_told_for_good(books: Lake) -> None:
+    _daily(books, "calls", 70, 60)
+    _daily(books, "calls", 50, 40)  # ten days out, and then silent for forty
+    assert _firing(books, "freshness") == {"freshness"}
+
+
+def test_a_stream_that_is_seldom_or_new_may_be_silent(books: Lake) -> None:
+    _batches(books, "calls", 50 * DAY, 43 * DAY, 36 * DAY, 29 * DAY, 22 * DAY, 15 * DAY, 8 * DAY)
+    _batches(books, "transcripts", 5 * DAY, 5 * DAY - 1, 5 * DAY - 2)
     assert _firing(books, "freshness") == set()
+
+
+def test_the_writers_quarantine_is_best_silent(books: Lake) -> None:
+    at = [NOW - dt.timedelta(days=day) for day in range(20, 10, -1)]
+    put(books, "ops", "batches", [{"stream": "quarantine/a", "batch_id": 0, "finished_at": t} for t in at])
+    assert _firing(books, "freshness") == set()
+
+
+def test_a_batch_of_the_future_hides_nothing(books: Lake) -> None:
+    _daily(books, "calls", 12, 3)
+    _batches(books, "calls", -10 * DAY)
+    assert _firing(books, "freshness") == {"freshness"}
 
 
 def test_a_stream_that_was_started_over_is_one_stream(books: Lake) -> None:
-    _batches(books, "calls", 5 * DAY, 5 * DAY - 10)
+    _daily(books, "calls", 12, 3)
     rows = [{"stream": "calls/def", "batch_id": 0, "table_name": "calls", "finished_at": NOW}]
     put(books, "ops", "batches", rows)
     assert _firing(books, "freshness") == set()
@@ -182,7 +206,10 @@ def test_a_stream_that_never_had_a_batch_is_told(books: Lake) -> None:
     assert _firing(books, "failed_batches") == {"failed_batches"}
 
 
-def test_what_waits_for_a_decision_is_told(books: Lake) -> None:
+def test_what_is_new_in_quarantine_is_told(books: Lake) -> None:
+    for reason in ("bad_number", "below_tombstone_floor"):
+        _quarantined(books, f"old {reason}", reason, days=2)  # was told
+    assert _firing(books) == set()
     _quarantined(books, "q1", "not_json")
     assert _firing(books) == {"quarantine"}
     _quarantined(books, "q2", "below_tombstone_floor")

@@ -103,6 +103,25 @@ def test_landing_is_read_as_lines_on_databricks(spark: object) -> None:
     assert asked["columns"] == 2
 
 
+def test_parquet_is_read_with_a_schema_of_its_own_and_neither_format_sees_the_other(spark: object) -> None:
+    session = Session()
+    sources.lines_of(DATABRICKS, "calls", "parquet").stream(session)  # type: ignore[arg-type]
+    asked = session.readStream.asked
+    assert (asked["format"], asked["path"], asked["columns"]) == (
+        "cloudFiles",
+        "s3://bucket/landing/calls",
+        2,
+    )
+    assert asked["schema"] == (
+        "_schemaVersion int, _eventID string, _eventName string, _sequence string, _ingestTs bigint, "
+        "is_deleted boolean, _approxStreamTs bigint, _deleteKind string, item string"
+    )
+    assert asked["options"] == sources.auto_loader_options(DATABRICKS, "parquet", rewritten=False) | {
+        "pathGlobFilter": "*.parquet",
+        "parquet.page.verify-checksum.enabled": "true",
+    }
+
+
 def test_documents_are_read_whole_on_databricks() -> None:
     session = Session()
     source = sources.source_of(DATABRICKS, "transcripts", "/state")

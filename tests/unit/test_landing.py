@@ -6,12 +6,26 @@ import gzip
 import shlex
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from lakehouse.errors import ConfigurationError
 from lakehouse.landing import check, set_aside
 
 LINES = gzip.compress(b'{"a":1}\n{"a":2}\n' * 50_000, mtime=0)
+
+
+def _parquet(rows: int = 999, **metadata: str) -> bytes:
+    sink = pa.BufferOutputStream()
+    table = pa.table({"item": [f'{{"a":{n}}}' for n in range(rows)]})
+    pq.write_table(table.replace_schema_metadata(metadata), sink, write_page_checksum=True)
+    made: bytes = sink.getvalue().to_pybytes()
+    return made
+
+
+KNOWN = {"lakehouse.schema": "1"}
+PARQUET = _parquet(**KNOWN)
 
 
 def _put(landing: Path, place: str, body: bytes) -> str:
@@ -45,6 +59,18 @@ def _kinds(landing: Path) -> dict[str, str]:
         ("calls/dt=2025-10-08/HH=14/x.json", LINES, "misplaced"),
         ("calls/dt=2025-10-08/HH=14/_x.ndjson.gz", LINES, "misplaced"),
         ("sessions/dt=2025-10-08/HH=14/x.ndjson.gz", LINES, "unread"),
+        ("calls/dt=2025-10-08/HH=14/x.parquet", PARQUET, None),
+        ("calls/dt=2025-10-08/HH=14/x.parquet", PARQUET[:-1], "torn"),
+        ("calls/dt=2025-10-08/HH=14/x.parquet", PARQUET[:500] + b"\0" * 99 + PARQUET[599:], "torn"),
+        ("calls/dt=2025-10-08/HH=14/x.parquet", PARQUET.replace(b"7", b"8", 1), "torn"),
+        ("calls/dt=2025-10-08/HH=14/x.parquet", b"", "empty"),
+        ("calls/dt=2025-10-08/HH=14/x.parquet", LINES, "torn"),
+        ("calls/dt=2025-10-08/HH=14/x.parquet", _parquet(**{"lakehouse.schema": "2"}), "torn"),
+        ("calls/dt=2025-10-08/HH=14/x.parquet", _parquet(), "torn"),
+        ("calls/dt=2025-10-08/HH=14/x.parquet", _parquet(0), "empty"),
+        ("calls/dt=2025-10-08/x.parquet", PARQUET, "misplaced"),
+        ("_quarantine/calls/dt=2025-10-08/HH=14/x.parquet", PARQUET, "misplaced"),
+        ("sessions/dt=2025-10-08/HH=14/x.parquet", PARQUET, "unread"),
     ],
 )
 def test_each_object_is_what_it_is(tmp_path: Path, place: str, body: bytes, kind: str | None) -> None:
@@ -62,6 +88,14 @@ def test_an_object_that_was_set_aside_is_kept_whole_and_its_place_holds_an_empty
     assert Path(target).read_bytes() == LINES[:-1]
     assert gzip.decompress(Path(torn).read_bytes()) == b""
     assert _kinds(tmp_path) == {"x.ndjson.gz": "set_aside"}
+
+
+def test_what_takes_the_place_of_a_parquet_object_is_one_without_a_row(tmp_path: Path) -> None:
+    place = "calls/dt=2025-10-08/HH=14/x.parquet"
+    torn = _put(tmp_path, place, PARQUET[:-1])
+    assert Path(set_aside(torn)).read_bytes() == PARQUET[:-1]
+    assert pq.read_table(torn).num_rows == 0
+    assert _kinds(tmp_path) == {"x.parquet": "set_aside"}
 
 
 def test_the_command_that_is_shown_works_for_any_name(tmp_path: Path) -> None:

@@ -595,6 +595,18 @@ def test_a_stream_of_other_tables_is_in_nobodys_way(run: Backfill, workspace: Fa
     assert len(workspace.asked(RUN_NOW)) == 1
 
 
+def test_a_stream_of_another_deployment_is_in_nobodys_way(run: Backfill, workspace: FakeWorkspace) -> None:
+    def of(target: str) -> tuple[str, ...]:
+        return f"--catalog={target}", f"--checkpoints=/Volumes/{target}", "--tables={{job.parameters.tables}}"
+
+    staging = workspace.add_job(JOB, arguments=of("staging"))
+    workspace.add_job(JOB, arguments=of("prod"))
+    workspace.start(workspace.add_job("ingest", continuous=True, arguments=of("prod")), endless=True)
+    done = run("--job", str(staging))
+    assert done.exit_code == 0
+    assert [one.job_id for one in workspace.runs.values()].count(staging) == 1
+
+
 def test_a_stream_that_has_ended_is_in_nobodys_way(run: Backfill, workspace: FakeWorkspace) -> None:
     workspace.add_job(JOB)
     workspace.runs[workspace.start(workspace.add_job("ingest", continuous=True), endless=True)].end()

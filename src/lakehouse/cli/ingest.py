@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 )
 @click.option("--wait", default=0.0, metavar="SECONDS", help="Wait so long for a checkpoint's other holder.")
 @click.option("--max-files", default=1000, show_default=True, help="Objects a batch takes at most.")
+@click.option(
+    "--parquet", is_flag=True, help="Landing has Parquet objects too: a second stream for each of its tables."
+)
 def ingest(
     tables: tuple[str, ...],
     landing: str,
@@ -46,6 +49,7 @@ def ingest(
     follow: str | None,
     wait: float,
     max_files: int,
+    parquet: bool,
 ) -> None:
     """Ingest everything that has landed into the tables (all of them if none is named)."""
     from lakehouse import ingest as engine
@@ -60,7 +64,9 @@ def ingest(
         raise click.BadParameter(
             f"{error} Write it in quotes behind --follow; tables stand before it.", param_hint="--follow"
         ) from error
-    settings = local_settings(warehouse, landing=landing, documents=documents, max_files=max_files)
+    settings = local_settings(
+        warehouse, landing=landing, documents=documents, max_files=max_files, parquet=parquet
+    )
     stop = threading.Event()
     with _stopping(stop), _ingest_progress() as (show, line):
         show("starting Spark", 0)

@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 
 def local_settings(
-    warehouse: Path, *, landing: str = "", documents: Mapping[str, str] | None = None, max_files: int = 1000
+    warehouse: Path,
+    *,
+    landing: str = "",
+    documents: Mapping[str, str] | None = None,
+    max_files: int = 1000,
+    parquet: bool = False,
 ) -> Settings:
     """Settings of the local platform; checkpoints lie in the warehouse.
 
@@ -41,6 +46,7 @@ def local_settings(
         warehouse=str(warehouse),
         platform="local",
         max_files=max_files,
+        parquet=parquet,
         deletion_vectors=False,
     )
 
