@@ -54,6 +54,9 @@ MASKED = {
     "metrics": {"entity_id"},
     "alerts": {"entity_id", "message", "details"},
     "quarantine": {"raw"},
+    "batches": set(),
+    "reconciliations": set(),
+    "quarantine_counts": set(),
 }
 """Of every view, what only the readers of personal data see."""
 
