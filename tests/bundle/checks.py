@@ -423,10 +423,10 @@ def _places(bundle: Bundle, tables: Sequence[Table]) -> Iterator[str]:
             given = dict(pair.partition("=")[::2] for pair in step.option("documents"))
             if given != {source: path(source) for source in documents}:
                 yield f"{step.where}: the documents are {given}, and the tables have {sorted(documents)}"
-            # A rebuild reads both formats in any case.
-            for option in (
-                ("no-file-events",) if step.script == "jobs/rebuild.py" else ("no-file-events", "parquet")
-            ):
+            told = ["no-file-events"]
+            if step.script != "jobs/rebuild.py":  # which reads both formats in any case
+                told.append("parquet")
+            for option in told:
                 if step.option(option) != [bundle.variables[option.replace("-", "_")]]:
                     yield f"{step.where}: --{option} is not as the variable says"
 
