@@ -23,6 +23,7 @@ UNDATED_FOLDER = "dt=1970-01-01/HH=00"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST_NAMES = 5_000
+_LONGEST_NAME = 256
 
 json_string = encode_basestring
 """JSON text of one string, quotes included; characters outside ASCII stand as they are.
@@ -108,7 +109,8 @@ def unescape_name(written: str) -> str:
 
 
 class Names(dict[str, str]):
-    """How names are written in front of their values, `"name":`; the first few thousand are kept.
+    """How names are written in front of their values, `"name":`; the first few thousand are kept,
+    if they are not too long.
 
     `json_string` raises TypeError for a name that is not text.
     """
@@ -119,7 +121,7 @@ class Names(dict[str, str]):
 
     def __missing__(self, name: str) -> str:
         text = json_string(self._as_written(name)) + ":"
-        if len(self) < _MOST_NAMES:
+        if len(self) < _MOST_NAMES and len(name) <= _LONGEST_NAME:
             self[name] = text
         return text
 

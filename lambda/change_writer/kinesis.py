@@ -16,6 +16,7 @@ import gzip
 import io
 import json
 import re
+import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
@@ -28,6 +29,9 @@ Record = Mapping[str, Any]
 
 MAX_INFLATED_BYTES = 32 * 1024 * 1024
 """The most that the gzipped data of one record may inflate to."""
+MAX_TEXT_BYTES = 48 * 1024 * 1024
+"""The most memory that the text of one record may take. Python keeps up to 4 bytes for each character, by the
+widest of them, and several copies are made on the way."""
 MAX_VALUES = 1_000_000
 """The most commas and brackets in the data of one record: each may be a value, and a small gzip of millions
 of them would take more memory than the function has. A function that is killed quarantines nothing."""
@@ -150,9 +154,12 @@ def _text(data: object) -> str:
     if sum(map(raw.count, (b",", b"{", b"["))) > MAX_VALUES:
         raise ConversionError("too_many_values", f"more than {MAX_VALUES} commas and brackets in one record")
     try:
-        return raw.decode("utf-8-sig")
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:  # `from None`: the original holds the data itself
         raise ConversionError("not_utf8", "the data is not UTF-8") from None
+    if sys.getsizeof(text) > MAX_TEXT_BYTES:
+        raise ConversionError("text_too_large", f"the text takes more than {MAX_TEXT_BYTES} bytes of memory")
+    return text
 
 
 def _inflate(raw: bytes) -> bytes:

@@ -6,14 +6,16 @@ import copy
 import gzip
 import json
 import logging
+import re
 from typing import Any
 
 import boto3
 import pytest
-from aws_support import Landing, load_event
+from aws_support import LAMBDA, Landing, load_event
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 
+from change_writer import handler
 from change_writer.encode import (
     ConvertedRecord,
     Metadata,
@@ -434,6 +436,15 @@ def test_the_client_is_made_once(landing: Landing) -> None:
     assert s3_client() is s3_client()
 
 
+def test_the_client_gives_up_before_lambda_does(landing: Landing) -> None:
+    """Killed, the function answers for nothing of the batch."""
+    config: Any = s3_client().meta.config
+    template = (LAMBDA / "template.yaml").read_text("utf-8")
+    seconds = int(re.findall(r"  TimeoutSeconds:\n    Type: Number\n    Default: (\d+)", template)[0])
+    attempts = config.retries["total_max_attempts"]
+    assert attempts * (config.connect_timeout + config.read_timeout) < seconds
+
+
 def test_passing_trouble_is_retried_until_the_object_is_there(landing: Landing, faults: Faults) -> None:
     faults.script = [answer(503, "SlowDown"), answer(500, "InternalError")]
     assert invoke(load_event("calls-changes")) == DONE
@@ -515,6 +526,20 @@ def test_what_landed_before_the_trouble_is_not_asked_for_again(
     assert invoke({"Records": event["Records"][first_to_fail:]}) == DONE
     rows = landing.all_lines("landing/calls/")
     assert sorted(row["_eventID"] for row in rows) == [record["eventID"] for record in event["Records"]]
+
+
+def test_what_s3_refused_comes_again_before_what_was_not_taken(
+    landing: Landing, faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = load_event("calls-changes")
+    landing.configure(MAX_RECORDS="1")
+    line, *_ = STREAM_KINDS["aws:dynamodb"].convert(event["Records"][0], 0)
+    monkeypatch.setattr(handler, "ENOUGH_BYTES", len(line.line) + 50)  # one line is not enough, two are
+    faults.script = [None, answer(403, "AccessDenied")]
+    assert invoke(event) == failed_at(numbers(event)[1])
+    assert len(landing.object_keys()) == 1
+    faults.script = []
+    assert invoke(event) == failed_at(numbers(event)[2])
 
 
 def test_quarantine_that_did_not_land_is_reported_too(landing: Landing, faults: Faults) -> None:

@@ -158,6 +158,7 @@ def test_an_event_without_a_time_of_arrival_lands_without_it() -> None:
         (math.nan, None),
         (math.inf, None),
         (253_402_300_799, 253_402_300_799_000),
+        (1545084650.9876, 1545084650988),
         (253_402_300_799.9999, None),
         (1664028820148, None),
         (10**400, None),
@@ -346,6 +347,10 @@ BAD: dict[str, tuple[bytes | str, str]] = {
     "a gzip in a gzip": (gzip.compress(PACKED), "not_utf8"),
     "a bomb": (gzip.compress(b" " * (MAX_INFLATED_BYTES + 1)), "gzip_too_large"),
     "a bomb of members": (gzip.compress(b" " * 2**20) * 33, "gzip_too_large"),
+    "13 MB, one character of which makes each take four bytes": (
+        gzip.compress(b'{"a":"' + b"x" * (13 * 2**20) + '\U0001d11e"}'.encode()),
+        "text_too_large",
+    ),
     "a change of a table": (TABLE_CHANGE, "dynamodb_change"),
     "a change of a table among events": (f"[{GOOD},{TABLE_CHANGE}]", "dynamodb_change"),
 }

@@ -12,7 +12,8 @@ import pytest
 from aws_support import Landing, load_event
 
 from change_writer import handler
-from change_writer.handler import ENOUGH_BYTES, STREAM_KINDS, lambda_handler, make_plan
+from change_writer.encode import Names
+from change_writer.handler import STREAM_KINDS, lambda_handler, make_plan
 from change_writer.settings import parse_settings
 
 MB = 1024 * 1024
@@ -33,9 +34,16 @@ def record(number: int, data: bytes) -> dict[str, Any]:
     }
 
 
-def test_a_batch_of_small_gzips_stays_within_memory() -> None:
-    """30 records of a few kB, which hold 240 MB."""
-    data = gzip.compress(json.dumps({"text": "x" * 8 * MB}).encode())
+@pytest.mark.parametrize(
+    ("characters", "taken", "most"),
+    [
+        pytest.param("x" * 8 * MB, 8, 192 * MB, id="a byte each"),
+        pytest.param("x" * (12 * MB - 100) + "\U0001d11e", 6, 400 * MB, id="four bytes each"),
+    ],
+)
+def test_a_batch_of_small_gzips_stays_within_memory(characters: str, taken: int, most: int) -> None:
+    """30 records of a few kB, which hold hundreds of MB. The function has 512."""
+    data = gzip.compress(json.dumps({"text": characters}, ensure_ascii=False).encode())
     records = [record(n, data) for n in range(30)]
     tracemalloc.start()
     try:
@@ -43,9 +51,24 @@ def test_a_batch_of_small_gzips_stays_within_memory() -> None:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert plan.left == 8
-    assert sum(one.lines for one in plan.objects) == 8
-    assert peak < 3 * ENOUGH_BYTES
+    assert plan.left == taken
+    assert sum(one.lines for one in plan.objects) == taken
+    assert not plan.quarantined
+    assert peak < most
+
+
+def test_names_are_kept_for_the_next_event_only_while_they_are_short() -> None:
+    names = Names()
+    tracemalloc.start()
+    try:
+        for number in range(2000):
+            assert names[f"{number}" * 5000].endswith('":')
+            assert names[f"{number}"] == f'"{number}":'
+        now, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(names) == 2000
+    assert now < MB
 
 
 def test_every_event_that_is_no_gzip_is_taken_whole() -> None:

@@ -134,6 +134,13 @@ def test_a_record_of_several_events_is_one_record(lines: Callable[[object], list
     assert values(line)["OldestRecordAgeSeconds"] == 0.5
 
 
+def test_what_s3_had_already_counts_as_landed(lines: Callable[[object], list[str]]) -> None:
+    (first,) = lines(load_event("calls-changes"))
+    (again,) = lines(load_event("calls-changes"))
+    assert values(again)["Objects"] == values(first)["Objects"] == 1
+    assert values(again)["Bytes"] == values(first)["Bytes"] > 0
+
+
 def test_what_s3_did_not_take_is_not_counted_as_landed(
     landing: Landing, lines: Callable[[object], list[str]]
 ) -> None:

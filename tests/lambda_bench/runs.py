@@ -11,7 +11,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def chance(rng: random.Random, often: float) -> Fault | None:
 
 @dataclass
 class Bench:
-    """A local AWS, a faulty S3 before it, and functions that differ in how they cut objects."""
+    """A local AWS, a faulty S3 before it, and functions that differ in how they cut objects and events."""
 
     aws: LocalAws
     faulty: FaultyS3
@@ -76,10 +76,13 @@ class Bench:
                 "LOG_LEVEL": "ERROR",
             }
             functions = []
-            for number, cuts in enumerate(({"MAX_RECORDS": "4"}, {"MAX_PAYLOAD_BYTES": "3000"})):
+            cut = ({"MAX_RECORDS": "4"}, {"MAX_PAYLOAD_BYTES": "3000"}, {"BENCH_ENOUGH_BYTES": "5000"})
+            for number, cuts in enumerate(cut):
                 (folder / str(number)).mkdir()
                 functions.append(Function(environment | cuts, folder / str(number)))
-            with functions[0], functions[1]:
+            with ExitStack() as stack:
+                for function in functions:
+                    stack.enter_context(function)
                 yield Bench(aws, faulty, functions)
 
     def faulty_client(self) -> Any:
@@ -122,7 +125,7 @@ def play(bench: Bench, seed: int, number: int) -> Run:
         bisect=rng.random() < 0.7,
     )
     run = Run(number, rng, made, settings)
-    function = bench.functions[number % len(bench.functions)]
+    function = bench.functions[number // 3 % len(bench.functions)]  # each of them takes both kinds of stream
 
     def put(key: str, body: bytes) -> None:
         bench.aws.client("s3").put_object(Bucket=FAILURES, Key=key, Body=body)

@@ -35,6 +35,16 @@ FAULTS_OF_A_WRITER = {
         "text = json.dumps(list(identities), ",
         "text = json.dumps(list(identities)[:1], ",
     ),
+    "what S3 did not take is passed over if there is more to come": (
+        "handler.py",
+        "    if failure is not None:\n        index, error",
+        "    if failure is not None and plan.left is None:\n        index, error",
+    ),
+    "the first record that was not taken is passed over": (
+        "handler.py",
+        "number = kind.sequence_number(records[plan.left])",
+        "number = kind.sequence_number(records[min(plan.left + 1, len(records) - 1)])",
+    ),
     "of an event one object lands": (
         "handler.py",
         "put_objects(s3_client(), settings.bucket, plan.objects)",
@@ -58,10 +68,12 @@ def noticed(bench: Bench, first: int) -> list[str]:
     return []
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize("fault", FAULTS_OF_A_WRITER)
 def test_a_writer_that_loses_records_is_noticed(bench: Bench, tmp_path: Path, fault: str) -> None:
     name, text, instead = FAULTS_OF_A_WRITER[fault]
-    with Function(bench.functions[0].environment, tmp_path) as broken:
+    environment = bench.functions[0].environment | {"BENCH_ENOUGH_BYTES": "2000"}
+    with Function(environment, tmp_path) as broken:
         path = tmp_path / "task" / "change_writer" / name
         code = path.read_text(encoding="utf-8")
         assert code.count(text) == 1

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from tests.lambda_bench.event_source import Held, failed_batch
 
 from change_writer import dynamodb
@@ -212,12 +213,59 @@ def test_what_s3_does_not_take_has_failed_and_comes_with_the_next_attempt(place:
     assert place.redrive(key)[0].landed == 4
 
 
+def test_what_s3_does_not_take_into_quarantine_is_not_done(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = place.keep("a", failed(load("scorecards-one-bad-number")))
+    real = place.client.put_object
+
+    def refuse(**arguments: Any) -> Any:
+        if "_quarantine" in arguments["Key"]:
+            raise ClientError({"Error": {"Code": "AccessDenied"}}, "PutObject")
+        return real(**arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place.client, "put_object", refuse)
+        (told,) = place.redrive(key, delete=True)
+    assert counts(told) == (told.records, told.records - 1, 0, 0, 1)
+    assert "AccessDenied" in (told.problem or "")
+    assert place.left() == ["a"]
+    assert place.redrive(key, delete=True)[0].deleted
+
+
+def test_a_record_of_no_table_goes_to_quarantine_as_unknown(place: Place) -> None:
+    event = load("calls-changes")
+    whole = failed(event)
+    del event["Records"][0]["eventSourceARN"]
+    whole["payload"] = json.dumps(event)
+    (told,) = place.redrive(place.keep("a", whole), delete=True)
+    assert told.deleted
+    assert counts(told) == (4, 3, 0, 1, 0)
+    assert len(place.lines("landing/_quarantine/unknown/")) == 1
+
+
+@pytest.mark.parametrize("size", [None, "4", ...])
+def test_a_batch_that_does_not_say_how_many_it_held_is_kept(place: Place, size: Any) -> None:
+    told_of = failed(load("calls-changes"))
+    told_of["DDBStreamBatchInfo"]["batchSize"] = size
+    if size is ...:
+        del told_of["DDBStreamBatchInfo"]["batchSize"]
+    (told,) = place.redrive(place.keep("a", told_of), delete=True)
+    assert counts(told) == (4, 4, 0, 0, 0)
+    assert "does not say of how many" in (told.problem or "")
+    assert place.left() == ["a"]
+
+
 def test_what_no_table_reads_is_refused_before_anything_lands(place: Place) -> None:
     key = place.keep("a", failed(load("calls-changes")))
     (told,) = place.redrive(key, sources={"scorecards"})
     assert "--source-map calls=SOURCE" in (told.problem or "")
     assert counts(told) == (4, 0, 0, 0, 4)
     assert place.landed() == {}
+    wrong = Writer({"S3_BUCKET": place.landing, "SOURCE_MAP": "calls=cals"}, place.client)
+    (told,) = place.redrive(key, sources={"scorecards"}, writer=wrong)
+    assert "as source 'cals'" in (told.problem or "")
+    assert "--source-map calls=SOURCE" in (told.problem or "")
     mapped = Writer({"S3_BUCKET": place.landing, "SOURCE_MAP": "calls=scorecards"}, place.client)
     (told,) = place.redrive(key, sources={"scorecards"}, writer=mapped)
     assert told.landed == 4
@@ -392,6 +440,13 @@ def test_an_object_or_all_below_a_folder_and_since_when(place: Place, tmp_path: 
     now = datetime.now(UTC)
     assert find(objects, "aws/one", now - timedelta(minutes=5)) == ["aws/one/a", "aws/one/b/c"]
     assert find(objects, "aws/one", now + timedelta(minutes=5)) == []
+    ((_, written),) = objects.listed("aws/one/a")
+    assert find(objects, "aws/one/a", written) == ["aws/one/a"]
+
+
+def test_what_consoles_put_for_a_folder_is_no_object(place: Place) -> None:
+    place.keep("aws/lambda/", b"")
+    assert find(S3Objects(place.client, place.failures), "aws") == []
 
 
 # --- the writer's code ---------------------------------------------------------------------------------

@@ -72,7 +72,8 @@ def test_what_is_left_makes_the_exit_status_1(filled: Place) -> None:
 def test_a_dry_run_says_what_would_land(filled: Place) -> None:
     result = run(f"s3://{filled.failures}", "--landing", f"s3://{filled.landing}/landing", "--dry-run")
     assert result.exit_code == 0
-    assert "5 would land in" in result.output
+    assert "5 can be converted for" in result.output
+    assert "(not looked up)" in result.output
     assert filled.landed() == {}
 
 
@@ -96,6 +97,31 @@ def test_the_function_says_where_to_land(filled: Place, monkeypatch: pytest.Monk
     result = run(f"s3://{filled.failures}", "--function", "change-writer")
     assert result.exit_code == 0, result.output
     assert len(filled.lines("here/scorecards/")) == 5
+
+
+@pytest.mark.parametrize("location", ["", "s3://", "s3:///", "./no-such-folder"])
+def test_a_location_that_is_none_is_refused(location: str) -> None:
+    result = run(location, "--landing", "s3://landing")
+    assert result.exit_code == 2
+    assert "names no bucket and no folder" in result.output or "There is no /" in result.output
+
+
+@pytest.mark.parametrize("style", ["table", "json"])
+def test_a_folder_without_objects_is_told(place: Place, style: str) -> None:  # noqa: F811
+    result = run(f"s3://{place.failures}/aws/lambada", "--landing", "s3://landing", "--format", style)
+    assert result.exit_code == 0  # what there was may have been redriven, and deleted
+    assert f"nothing at s3://{place.failures}/aws/lambada" in result.stderr
+
+
+@pytest.mark.parametrize("source", ["transcripts", "pca_calls"])
+def test_a_location_of_documents_is_no_place_for_change_records(filled: Place, source: str) -> None:
+    where = ("--landing", f"s3://{filled.landing}", "--source-map", f"calls={source}", "--format", "json")
+    result = run(f"s3://{filled.failures}", *where, "--delete")
+    assert result.exit_code == 1
+    for one in rows(result):
+        assert "--source-map calls=SOURCE" in one["problem"]
+        assert not one["deleted"]
+    assert filled.landed() == {}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,13 @@ SOURCES = {
     "SentimentItems": ("sentiment-items-primary", "sentiment_items"),
     "Events": ("call-events", "metric_events"),
 }
+
+
+def given(stack: Stack) -> list[str]:
+    """The streams that the stack reads."""
+    return [name for name in SOURCES if stack.parameters[f"{name}StreamArn"]]
+
+
 KEYS = "arn:aws:kms:eu-west-1:123456789012:key/1,arn:aws:kms:eu-west-1:123456789012:key/2"
 
 
@@ -128,7 +136,11 @@ def role(stack: Stack) -> Iterator[str]:
         )
         for s in statements
     }
-    wanted = {sid: ("Allow", list(a.actions), list(a.resources), a.condition) for sid, a in MAY.items()}
+    wanted = {
+        sid: ("Allow", list(a.actions), resources, a.condition)
+        for sid, a in MAY.items()
+        if (resources := _of_streams(stack, a.resources))
+    }
     yield from _differs("what the role may do", found, wanted)
     if len(statements) != len(found):
         yield "two statements have the same Sid"
@@ -141,8 +153,14 @@ def role(stack: Stack) -> Iterator[str]:
         yield f"there are roles or policies that nothing accounts for: {sorted(others)}"
 
 
+def _of_streams(stack: Stack, resources: tuple[str, ...]) -> list[str]:
+    """Without those of streams that the stack does not read."""
+    others = {arn for arn in STREAMS.values() if arn not in stack.parameters.values()}
+    return [resource for resource in resources if resource not in others]
+
+
 def mappings(stack: Stack) -> Iterator[str]:
-    """The four mappings, property by property."""
+    """A mapping for each stream, property by property."""
     wanted = {
         f"{name}Mapping": {
             "FunctionName": "{Writer}",
@@ -159,7 +177,7 @@ def mappings(stack: Stack) -> Iterator[str]:
             "DestinationConfig": {"OnFailure": {"Destination": "{FailureBucket.Arn}"}},
             "MetricsConfig": {"Metrics": ["EventCount"]},
         }
-        for name in SOURCES
+        for name in given(stack)
     }
     yield from _differs("the event source mappings", stack.of_type("AWS::Lambda::EventSourceMapping"), wanted)
 
@@ -195,7 +213,8 @@ def function(stack: Stack) -> Iterator[str]:
         yield f"the function does not take its variables: {error}"
         return
     yield from _differs("where it lands", (settings.bucket, settings.prefix), ("LandingBucket", "landing"))
-    yield from _differs("the sources", dict(settings.sources), dict(SOURCES.values()))
+    sources = dict(SOURCES[name] for name in given(stack))
+    yield from _differs("the sources", dict(settings.sources), sources)
     yield from _differs(
         "its limits and format",
         (settings.max_records, settings.max_payload_bytes, settings.log_level, settings.landing_format),
@@ -231,12 +250,16 @@ def layers(stack: Stack) -> Iterator[str]:
 LAYER = "AWS::Lambda::LayerVersion"
 
 
+# Not `Retain`, which would leave them behind whenever the first deployment fails.
+KEPT = ("RetainExceptOnCreate", "Retain")
+
+
 def buckets(stack: Stack) -> Iterator[str]:
     """Both buckets: kept, encrypted under the data's key, closed, TLS only, nothing that expires."""
     kept = stack.of_type("AWS::S3::Bucket")
     yield from _differs("the buckets", sorted(kept), ["FailureBucket", "LandingBucket"])
     for name, bucket in kept.items():
-        yield from _differs(f"what becomes of {name}", stack.policies[name], ("Retain", "Retain"))
+        yield from _differs(f"what becomes of {name}", stack.policies[name], KEPT)
         wanted = {
             "BucketEncryption": {
                 "ServerSideEncryptionConfiguration": [
@@ -320,18 +343,24 @@ def keys(stack: Stack) -> Iterator[str]:
         "the keys' policies", {n: k["KeyPolicy"]["Statement"] for n, k in found.items()}, statements
     )
     for name, key in found.items():
-        if key.get("EnableKeyRotation") is not True:
-            yield f"{name} is not rotated"
-    yield from _differs("what becomes of DataKey", stack.policies["DataKey"], ("Retain", "Retain"))
+        others = {
+            member: value for member, value in key.items() if member not in ("Description", "KeyPolicy")
+        }
+        days = {"PendingWindowInDays": 30} if name == "DataKey" else {}
+        wanted = {"EnableKeyRotation": True} | days
+        yield from _differs(f"{name}", others, wanted)
+    yield from _differs("what becomes of DataKey", stack.policies["DataKey"], KEPT)
 
 
 def alerts(stack: Stack) -> Iterator[str]:
-    """The alerts' way: bus, rule, topic, and who may publish to it."""
+    """The alerts' way: bus, rule, topic, who may publish to it, and who gets mail."""
     topic = "{AlertsTopic}"
     publish = {"Action": "sns:Publish", "Resource": topic}
+    policy = stack.resources["AlertsTopicPolicy"]
+    yield from _differs("whose the topic's policy is", policy["Topics"], [topic])
     yield from _differs(
         "the topic's policy",
-        stack.resources["AlertsTopicPolicy"]["PolicyDocument"]["Statement"],
+        policy["PolicyDocument"]["Statement"],
         [
             {
                 "Sid": "Alarms",
@@ -354,10 +383,17 @@ def alerts(stack: Stack) -> Iterator[str]:
     yield from _differs(
         "the topic's key", stack.resources["AlertsTopic"].get("KmsMasterKeyId"), "{OperationsKey}"
     )
-    rule = stack.resources["AlertsRule"]
-    yield from _differs("the bus", rule["EventBusName"], "default")
-    yield from _differs("what the rule takes", rule["EventPattern"], {"source": ["lakehouse.alerts"]})
-    yield from _differs("where the rule sends", rule["Targets"], [{"Id": "topic", "Arn": topic}])
+    rule = {**stack.resources["AlertsRule"]}
+    rule.pop("Description", None)
+    wanted = {
+        "EventBusName": "default",
+        "EventPattern": {"source": ["lakehouse.alerts"]},
+        "Targets": [{"Id": "topic", "Arn": topic}],
+    }
+    yield from _differs("the rule", rule, wanted)
+    email = stack.parameters["AlertEmail"]
+    mail = {"AlertsByMail": {"TopicArn": topic, "Protocol": "email", "Endpoint": email}} if email else {}
+    yield from _differs("the mail", stack.of_type("AWS::SNS::Subscription"), mail)
 
 
 # What there is to measure, and under which names it is found.
@@ -399,7 +435,10 @@ _BUCKET = ({"BucketName": "{LandingBucket}", "FilterId": "EntireBucket"},)
 
 @dataclass(frozen=True)
 class Alarm:
-    """An alarm: the sum or maximum of a metric over `seconds`, `times` in a row, above `above`."""
+    """An alarm: the sum or maximum of a metric over `seconds`, `times` in a row, above `above`.
+
+    `ends`: it tells of its end too. What tells of records that are gone has no end by itself.
+    """
 
     metric: str
     of: tuple[dict[str, str], ...]
@@ -408,6 +447,7 @@ class Alarm:
     above: float
     times: int = 1
     expression: str | None = "SUM(METRICS())"
+    ends: bool = True
 
 
 ALARMS = {
@@ -418,9 +458,9 @@ ALARMS = {
     "Throttles": Alarm("AWS/Lambda Throttles", _WRITER, "Sum", 300, 0, 3),
     "NearTimeout": Alarm("AWS/Lambda Duration", _WRITER, "Maximum", 300, 80, 1, "duration / (10 * 60)"),
     "SentToFailureBucket": Alarm(
-        "AWS/Lambda OnFailureDestinationDeliveredEventCount", _EACH_MAPPING, "Sum", 300, 0
+        "AWS/Lambda OnFailureDestinationDeliveredEventCount", _EACH_MAPPING, "Sum", 300, 0, ends=False
     ),
-    "EventsDropped": Alarm("AWS/Lambda DroppedEventCount", _EACH_MAPPING, "Sum", 300, 0),
+    "EventsDropped": Alarm("AWS/Lambda DroppedEventCount", _EACH_MAPPING, "Sum", 300, 0, ends=False),
     "FailureBucketRefuses": Alarm("AWS/Lambda DestinationDeliveryFailures", _WRITER, "Sum", 300, 0),
     "Quarantined": Alarm("Lakehouse/ChangeWriter Quarantined", _EACH_SOURCE, "Sum", 300, 0),
     "LandingBucket4xx": Alarm("AWS/S3 4xxErrors", _BUCKET, "Sum", 300, 50, 2),
@@ -431,22 +471,35 @@ ALARMS = {
 def alarms(stack: Stack) -> Iterator[str]:
     """Every alarm of ALARMS, and for each stream one that its polling has stopped; all tell the topic."""
     found = stack.of_type("AWS::CloudWatch::Alarm")
-    idle = {f"{name}NotPolled": name for name in SOURCES}
-    yield from _differs("the alarms", sorted(found), sorted({*ALARMS, *idle}))
+    idle = {f"{name}NotPolled": name for name in given(stack)}
+    wanted = {name: _of_stack(stack, alarm) for name, alarm in ALARMS.items()}
+    wanted = {
+        name: alarm for name, alarm in wanted.items() if alarm.of
+    }  # CloudWatch refuses one over nothing
+    yield from _differs("the alarms", sorted(found), sorted({*wanted, *idle}))
     for name, alarm in found.items():
-        for member in ("AlarmActions", "OKActions"):
-            yield from _differs(f"{name}: {member}", alarm.get(member), ["{AlertsTopic}"])
+        told = ["{AlertsTopic}"]
+        yield from _differs(f"{name}: AlarmActions", alarm.get("AlarmActions"), told)
+        ends = name not in wanted or wanted[name].ends
+        yield from _differs(f"{name}: OKActions", alarm.get("OKActions"), told if ends else None)
         if alarm.get("ActionsEnabled", True) is not True:
             yield f"{name}: it tells nobody"
         if name in idle:
             yield from _not_polled(name, alarm, {"EventSourceMappingUUID": f"{{{idle[name]}Mapping}}"})
-        elif name in ALARMS:
-            yield from _alarm(name, alarm, ALARMS[name])
+        elif name in wanted:
+            yield from _alarm(name, alarm, wanted[name])
+
+
+def _of_stack(stack: Stack, alarm: Alarm) -> Alarm:
+    """The alarm, without what it measures of mappings that are not there."""
+    others = [
+        {"EventSourceMappingUUID": f"{{{name}Mapping}}"} for name in SOURCES if name not in given(stack)
+    ]
+    return replace(alarm, of=tuple(each for each in alarm.of if each not in others))
 
 
 def _alarm(name: str, alarm: Mapping[str, Any], wanted: Alarm) -> Iterator[str]:
-    several = len(wanted.of) > 1 or name == "NearTimeout"
-    if several:
+    if "Metrics" in alarm:
         (shown,) = [m for m in alarm["Metrics"] if m.get("ReturnData", True)]
         yield from _differs(f"{name}: Expression", shown.get("Expression"), wanted.expression)
         statistics = [m["MetricStat"] for m in alarm["Metrics"] if m is not shown]
@@ -486,7 +539,12 @@ def _not_polled(name: str, alarm: Mapping[str, Any], of: dict[str, str]) -> Iter
 
 
 def dashboard(stack: Stack) -> Iterator[str]:
-    """The dashboard is JSON, its widgets do not overlap, and it shows only what there is to measure."""
+    """The dashboard is JSON, its widgets do not overlap, and it shows only what there is to measure.
+
+    Its name has the region in it: an account's dashboards are those of all regions.
+    """
+    name = stack.resources["Dashboard"]["DashboardName"]
+    yield from _differs("the dashboard's name", name, "lakehouse-eu-west-1-change-writer")
     try:
         widgets = json.loads(stack.resources["Dashboard"]["DashboardBody"])["widgets"]
     except ValueError as error:
@@ -529,13 +587,13 @@ OUTPUTS = {
     "AlertsTopicArn": "{AlertsTopic}",
     "AlertsEventBusName": "default",
     "AlertsEventSource": "lakehouse.alerts",
-    **{f"{name}MappingId": f"{{{name}Mapping}}" for name in SOURCES},
 }
 
 
 def outputs(stack: Stack) -> Iterator[str]:
     """What the bundle is told."""
-    yield from _differs("the outputs", stack.outputs, OUTPUTS)
+    mapped = {f"{name}MappingId": f"{{{name}Mapping}}" for name in given(stack)}
+    yield from _differs("the outputs", stack.outputs, OUTPUTS | mapped)
 
 
 CHECKS: tuple[Callable[[Stack], Iterator[str]], ...] = (
@@ -552,10 +610,21 @@ CHECKS: tuple[Callable[[Stack], Iterator[str]], ...] = (
 )
 
 
+OF_STREAMS = (role, mappings, function, alarms, outputs)
+"""The checks of what depends on which streams are given."""
+
+
 def problems(template: Mapping[str, Any]) -> list[str]:
-    """Everything that is wrong with a transformed template, with all streams given, the rest by default."""
-    stack = Stack(template, **STREAMS, SourceKeyArns=KEYS)
-    return [problem for check in CHECKS for problem in check(stack)]
+    """Everything that is wrong with a transformed template: with all streams given, the rest by default; with
+    mail; and, in what depends on it, with any other choice of streams, none included."""
+    whole = Stack(template, **STREAMS, SourceKeyArns=KEYS)
+    found = [problem for check in CHECKS for problem in check(whole)]
+    found += alerts(Stack(template, AlertEmail="alerts@example.com"))
+    for count in range(len(STREAMS)):
+        for names in combinations(STREAMS, count):
+            stack = Stack(template, **{name: STREAMS[name] for name in names}, SourceKeyArns=KEYS)
+            found += (problem for check in OF_STREAMS for problem in check(stack))
+    return found
 
 
 def _differs(what: str, found: object, wanted: object) -> Iterator[str]:

@@ -152,7 +152,13 @@ MISTAKES = {
     "S3's own key": mistake(LANDING, "SSEAlgorithm: aws:kms", "SSEAlgorithm: AES256"),
     "a call to KMS for each object": mistake(LANDING, "BucketKeyEnabled: true", "BucketKeyEnabled: false"),
     "expires by default": mistake("  LandingExpiryDays:", "Default: 0", "Default: 30"),
-    "gone with the stack": mistake(LANDING, "DeletionPolicy: Retain", "DeletionPolicy: Delete"),
+    "gone with the stack": mistake(LANDING, "DeletionPolicy: RetainExceptOnCreate", "DeletionPolicy: Delete"),
+    "left behind by a first deployment that fails": mistake(
+        LANDING, "DeletionPolicy: RetainExceptOnCreate", "DeletionPolicy: Retain"
+    ),
+    "a key that is off": mistake(
+        "  DataKey:", "EnableKeyRotation: true", "Enabled: false\n      EnableKeyRotation: true"
+    ),
     "no versions": mistake(
         LANDING, "Status: Enabled\n      Lifecycle", "Status: Suspended\n      Lifecycle", "checkov"
     ),
@@ -190,6 +196,37 @@ MISTAKES = {
         "  AlertsTopic:", "      KmsMasterKeyId: !Ref OperationsKey\n", "", "checkov"
     ),
     "a key that CloudWatch cannot use": mistake("  AlertsTopic:", "!Ref OperationsKey", "alias/aws/sns"),
+    "an end of what has none": mistake(
+        "  EventsDropped:",
+        "      AlarmActions: [!Ref AlertsTopic]\n",
+        "      AlarmActions: [!Ref AlertsTopic]\n      OKActions: [!Ref AlertsTopic]\n",
+    ),
+    "mail by telephone": mistake("  AlertsByMail:", "Protocol: email", "Protocol: sms"),
+    "mail for those who want none": mistake(
+        "Conditions:", '!Not [!Equals [!Ref AlertEmail, ""]]', '!Equals [!Ref AlertEmail, ""]'
+    ),
+    "a rule that is off": mistake(
+        "  AlertsRule:", "      EventPattern:", "      State: DISABLED\n      EventPattern:"
+    ),
+    "a policy of another topic": mistake(
+        "  AlertsTopicPolicy:", "Topics: [!Ref AlertsTopic]", "Topics: [!Ref AlertEmail]"
+    ),
+    "one dashboard for all stacks": mistake(
+        "  Dashboard:", "!Sub ${AWS::StackName}-${AWS::Region}-change-writer", "change-writer"
+    ),
+    "no alarms for who reads events alone": mistake(
+        "Conditions:",
+        "[!Condition ReadsTables, !Condition ReadsEvents]",
+        "[!Condition ReadsTables, !Condition ReadsTables]",
+    ),
+    "no rights for who reads one table alone": mistake(
+        "Conditions:",
+        "[!Condition ReadsCalls, !Condition ReadsScorecards, !Condition ReadsSentimentItems]",
+        "[!Condition ReadsCalls, !Condition ReadsScorecards]",
+    ),
+    "an alarm for who reads tables alone": mistake(
+        "  BatchesFail:", "Condition: ReadsAnything", "Condition: ReadsTables"
+    ),
     "another source of alerts": mistake(
         "  AlertsEventSource:", "Default: lakehouse.alerts", "Default: lakehouse.alert"
     ),
@@ -208,10 +245,9 @@ def applied(wrong: Mistake) -> str:
     start = text.index(f"\n{wrong.part}\n") + 1
     at = text.index(wrong.right, start)
     # Within the part: before the next line that is indented no further.
-    end = next(
-        (at for at in _line_starts(text, start + len(wrong.part) + 1) if text[at : at + 3].strip(" \n")),
-        len(text),
-    )
+    indented = len(wrong.part) - len(wrong.part.lstrip())
+    lines = _line_starts(text, start + len(wrong.part) + 1)
+    end = next((at for at in lines if text[at : at + indented + 1].strip(" \n")), len(text))
     assert at < end, f"{wrong.right!r} is not in {wrong.part}"
     return text[:at] + wrong.wrong + text[at + len(wrong.right) :]
 

@@ -144,23 +144,31 @@ def test_the_bounds_of_the_parameters_are_those_of_lambda(transformed: dict[str,
         "BatchingWindowSeconds": (5, 1, 30),
         "ParallelizationFactor": (2, 1, 10),
         # Above, the record would leave the stream, after 24 hours, before it went to the failure bucket.
-        "MaximumRecordAgeSeconds": (43_200, 3_600, 79_200),
+        # Below, it would go before the alarm FarBehind, at 6 hours, has told anybody.
+        "MaximumRecordAgeSeconds": (43_200, 28_800, 79_200),
         "TimeoutSeconds": (60, 10, 900),
         "MemoryMegabytes": (512, 256, 10_240),
         "ReservedConcurrency": (10, 1, 1000),
     }
 
 
+def test_no_limit_of_an_object_may_be_nothing(transformed: dict[str, Any]) -> None:
+    for name in ("MaxRecordsPerObject", "MaxBytesPerObject"):
+        assert transformed["Parameters"][name]["MinValue"] == 1
+
+
 @pytest.mark.parametrize(
     ("parameter", "good", "bad"),
     [
-        (
-            "CallsStreamArn",
-            STREAMS["CallsStreamArn"],
-            "arn:aws:dynamodb:eu-west-1:123456789012:table/prod-calls",
-        ),
+        ("CallsStreamArn", STREAMS["CallsStreamArn"], STREAMS["CallsStreamArn"].partition("/stream/")[0]),
+        ("ScorecardsStreamArn", STREAMS["ScorecardsStreamArn"], STREAMS["EventsStreamArn"]),
+        ("SentimentItemsStreamArn", STREAMS["SentimentItemsStreamArn"], "sentiment-items-primary"),
         ("EventsStreamArn", STREAMS["EventsStreamArn"], STREAMS["CallsStreamArn"]),
-        ("EventsStreamArn", "arn:aws-cn:kinesis:cn-north-1:123456789012:stream/abc", "call-events"),
+        (
+            "EventsStreamArn",
+            "arn:aws-us-gov:kinesis:us-gov-west-1:123456789012:stream/abc",
+            "arn:aws-cn:kinesis:cn-north-1:123456789012:stream/abc",  # its services have other names
+        ),
         ("LandingPrefix", "landing/prod", "/landing"),
         ("LandingPrefix", "landing_2", "landing/"),
         ("LandingPrefix", "a.b-c", ""),

@@ -49,7 +49,7 @@ class Redriven:
         kind: what it is.
         records: of the stream, that it holds. The counts that follow are of change records, of which a record
             of Kinesis may make several.
-        landed: put into landing now, or that would be, in a dry run.
+        landed: put into landing now; in a dry run those that can be converted, whether they are there or not.
         already_there: landing had them, under the same name.
         quarantined: that the writer cannot convert: of a failed batch they are in quarantine now; of a
             quarantine object they stay where they are.
@@ -108,7 +108,8 @@ def redrive(
 
     Args:
         keys: of failed batches and quarantine objects, in any order.
-        sources: those that some table reads. What would land elsewhere is refused: nobody would see it.
+        sources: those that some table reads from landing. What would land elsewhere is refused: nobody would
+            see it.
         dry_run: convert, and put nothing.
         delete: remove each failed batch that is done. Quarantine objects are a part of landing and stay.
         on_progress: called with (objects done, objects in all).
@@ -145,13 +146,14 @@ def _redrive(
         planned = writer.plan(found.event)
     except RefusedEventError as error:
         return replace(told, failed=told.records, problem=str(error))
-    strange = sorted(planned.sources - {*sources, UNKNOWN_SOURCE})
+    strange = sorted(planned.sources.keys() - {*sources, UNKNOWN_SOURCE})
     if strange:
         return replace(
             told,
             failed=told.records,
-            problem=f"It would land as source {strange[0]!r}, which no table reads. Nothing was landed. Say "
-            f"what that is: --source-map {strange[0]}=SOURCE, or take the function's map: --function NAME.",
+            problem=f"It would land as source {strange[0]!r}, which no table reads from landing. Nothing was "
+            f"landed. Say what it is: --source-map {planned.sources[strange[0]]}=SOURCE, or take the "
+            "function's map: --function NAME.",
         )
     told = _land(told, planned, writer, dry_run)
     problem = told.problem or found.problem
@@ -238,9 +240,11 @@ def _failed_batch(body: bytes) -> _Found:
             "`lakehouse reconcile` bring what the table holds now."
         )
     size, held = where.get("batchSize"), len(event["Records"])
-    if isinstance(size, int) and size > held:
-        problem = f"Its payload holds {held:,} records of {size:,}. What it holds was taken; it is kept."
-        return _Found("failed batch", event, size - held, problem)
+    if not isinstance(size, int) or size > held:
+        missing = size - held if isinstance(size, int) else 0
+        of = f" of {size:,}" if missing else " and does not say of how many"
+        problem = f"Its payload holds {held:,} records{of}. What it holds was taken; it is kept."
+        return _Found("failed batch", event, missing, problem)
     return _Found("failed batch", event)
 
 

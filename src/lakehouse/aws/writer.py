@@ -82,12 +82,13 @@ class RefusedEventError(LakehouseError):
 class Planned:
     """What an event comes to before anything is put.
 
-    sources: those that it lands in. lands, quarantined: change records. The objects are the writer's own:
-    first those of change records, then those of quarantined records.
+    sources: those that it lands in, each with a table or stream that lands there (None if no record says
+    which). lands, quarantined: change records. The objects are the writer's own: first those of change
+    records, then those of quarantined records.
     """
 
     records: int
-    sources: frozenset[str]
+    sources: Mapping[str, str | None]
     lands: int
     quarantined: int
     objects: Sequence[Any]
@@ -148,13 +149,15 @@ class Writer:
             raise RefusedEventError(str(error)) from None
         quarantine = self._settings.quarantine_folder
         sources = {folder: source for plan in plans for folder, source in plan.sources.items()}
+        names = {name for name in map(kind.origin, records) if name} if kind else ()
+        origins = {self._settings.source_of(name): name for name in names}
         good: list[Any] = []
         bad: list[Any] = []
         for one in (one for plan in plans for one in plan.objects):
             (bad if one.folder == quarantine(sources[one.folder]) else good).append(one)
         return Planned(
             len(records),
-            frozenset(sources.values()),
+            {source: origins.get(source) for source in sources.values()},
             sum(one.lines for one in good),
             sum(one.lines for one in bad),
             good,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lakehouse.cli.show import bar, format_option, print_rows, say
+from lakehouse.cli.show import bar, err, format_option, print_rows, say
 
 if TYPE_CHECKING:
     from lakehouse.aws.redrive import Redriven
@@ -81,12 +81,15 @@ def redrive(
     writer = Writer(environ, aws_client("s3"), code)
     root, name = _split(location)
     objects = open_objects(root)
+    keys = find(objects, name, after)
+    if not keys:
+        say(f"There is nothing at {location}{'' if after is None else f' since {since}'}.", err)
     with bar("redriving objects") as tick:
         found = give(
             objects,
-            find(objects, name, after),
+            keys,
             writer,
-            {t.source for t in TABLES},
+            {t.source for t in TABLES if t.format == "changes"},
             dry_run=dry_run,
             delete=delete,
             on_progress=tick,
@@ -112,8 +115,9 @@ def _show(found: Sequence[Redriven], landing: str, dry_run: bool) -> None:
     total = {name: sum(getattr(one, name) for one in found) for name in names[2:7]}
     say(
         f"{len(found):,} objects, {total['records']:,} records: {total['landed']:,} "
-        f"{'would land' if dry_run else 'landed'} in {landing}, {total['already_there']:,} were there "
-        f"already, {total['quarantined']:,} cannot be converted, {total['failed']:,} failed. "
+        f"{'can be converted for' if dry_run else 'landed in'} {landing}, {total['already_there']:,} were "
+        f"there already{' (not looked up)' if dry_run else ''}, {total['quarantined']:,} cannot be "
+        f"converted, {total['failed']:,} failed. "
         f"{sum(one.deleted for one in found):,} objects deleted, {left:,} to look at."
     )
     if total["landed"] and not dry_run:
@@ -133,11 +137,16 @@ def _environment(landing: str, source_map: str | None) -> Mapping[str, str]:
 
 def _split(location: str) -> tuple[str, str]:
     """(what lies above, name of the object or folder): `s3://b/a/c` → `s3://b/a`, `c`; a bucket → it, ``."""
-    scheme, found, rest = location.rstrip("/").partition("://")
+    scheme, found, rest = location.partition("://")
+    rest = rest.rstrip("/")
+    if (found and not rest) or not location:
+        raise click.UsageError(f"{location!r} names no bucket and no folder. Is a variable empty?")
     if found and "/" not in rest:
         return location, ""
     if not found:
         path = Path(location).absolute()
+        if not path.exists():
+            raise click.UsageError(f"There is no {path}.")
         return str(path.parent), path.name
     above, _, name = rest.rpartition("/")
     return f"{scheme}://{above}", name

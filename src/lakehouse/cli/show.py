@@ -117,9 +117,9 @@ def print_frame(frame: Any, style: str) -> None:
 # --- words -------------------------------------------------------------------------------------------
 
 
-def say(text: str) -> None:
+def say(text: str, console: Console = out) -> None:
     """A line for people; text from data in it is shown, not obeyed."""
-    out.print(escape(text), highlight=False, soft_wrap=True)
+    console.print(escape(text), highlight=False, soft_wrap=True)
 
 
 def print_error(error: object) -> None:
