@@ -1,10 +1,11 @@
-"""One Spark session for the whole run, and the order of the files.
+"""One Spark session for each process of the run, in one Java process, and the order of the files.
 
-The session starts when a test first asks for it; no test stops it.
+A session starts when a test first asks for it; no test stops it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,9 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 
 @pytest.fixture(scope="session")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> SparkSession:
-    from lakehouse.local.session import local_session
+def spark(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[SparkSession]:
+    from tests.shared_spark import shared_spark
 
-    return local_session(tmp_path_factory.mktemp("spark"), lasting=True, memory="4g")
+    folder = tmp_path_factory.getbasetemp()
+    with shared_spark(folder if worker_id == "master" else folder.parent) as session:
+        yield session

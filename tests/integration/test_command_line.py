@@ -135,6 +135,7 @@ def test_the_demo_ends_in_agreement_and_leaves_a_warehouse_to_query(tmp_path: Pa
     assert found["shapes"] == 3
 
 
+@pytest.mark.extra
 def test_a_day_of_trouble_each_thing_ends_where_it_should(tmp_path: Path, again: Commands) -> None:
     landing, warehouse = tmp_path / "landing", tmp_path / "warehouse"
     markup = "\x1b[31m<b>[bold]'\"\\"
@@ -251,6 +252,7 @@ def test_ingest_backfill_and_landing_check_work_on_an_s3_server(tmp_path: Path) 
         assert numbers == [3, 2, 0, 1, 0]
 
 
+@pytest.mark.extra
 def test_following_holds_its_checkpoints_and_ends_well_when_it_is_asked_to(tmp_path: Path) -> None:
     landing, warehouse = tmp_path / "landing", tmp_path / "warehouse"
     landing.mkdir()

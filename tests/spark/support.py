@@ -19,7 +19,8 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
-from lakehouse.catalog import set_up
+from lakehouse.catalog import create_view, set_up
+from lakehouse.declared import all_views
 from lakehouse.ingest import Result, ingest
 from lakehouse.local.warehouse import attach
 from lakehouse.settings import LAYERS, Layer, Settings
@@ -164,7 +165,8 @@ class Lake:
         for layer in LAYERS:
             _copy(made / layer, self._place(layer))
         attach(self.spark, self.settings)
-        set_up(self.spark, self.settings, self.tables)
+        for layer, view in all_views(self.tables):
+            create_view(self.spark, self.settings, layer, view)
 
     def _place(self, layer: Layer) -> Path:
         return Path(str(self.settings.location(layer)))

@@ -51,7 +51,7 @@ def _words(alert_type: str, row: Measured) -> tuple[str, str]:
     return str(shown[alert_type]), ""
 
 
-@pytest.mark.parametrize("evaluations", [5, pytest.param(12, marks=pytest.mark.prove)])
+@pytest.mark.parametrize("evaluations", [3, pytest.param(12, marks=pytest.mark.prove)])
 def test_transitions_over_random_histories_are_the_state_machines(
     spark: SparkSession, tmp_path: Path, evaluations: int
 ) -> None:
@@ -96,6 +96,7 @@ def _event(number: int, kind: str, at: int, **attributes: Any) -> dict[str, Any]
     return landed_line(MetricEvent(f"event-{number}", kind, at, sequence, **attributes))
 
 
+@pytest.mark.extra
 def test_a_storm_about_one_student_opens_one_alert(spark: SparkSession, tmp_path: Path) -> None:
     lake = Lake(spark, tmp_path, (METRIC_EVENTS,), max_files=1)
     now = time.time_ns() // 1000
@@ -111,6 +112,7 @@ def test_a_storm_about_one_student_opens_one_alert(spark: SparkSession, tmp_path
     assert alert["publish_attempts"] == 0
 
 
+@pytest.mark.extra
 def test_an_alert_ends_by_an_event_or_by_time_alone(spark: SparkSession, tmp_path: Path) -> None:
     lake = Lake(spark, tmp_path, (METRIC_EVENTS,), max_files=1)
     now = time.time_ns() // 1000
@@ -174,6 +176,7 @@ def test_a_coaching_insight_of_high_priority_opens_an_alert_until_its_file_has_n
     assert alert["closed_at"] == 1_767_890_000_000_000
 
 
+@pytest.mark.extra
 def test_a_refresh_that_dies_between_its_commits_is_made_up_for(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,6 +89,7 @@ def test_a_rebuilt_table_is_what_landed_and_the_stream_goes_on(lake: Lake) -> No
     }
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize(
     "point",
     [
@@ -121,6 +122,7 @@ def test_a_rebuild_that_dies_leaves_right_tables_and_is_finished_by_the_next(
     assert gone.is_deleted
 
 
+@pytest.mark.extra
 def test_what_the_floor_turned_away_stays_away_and_a_released_record_comes_along(lake: Lake) -> None:
     now = datetime.now(UTC)
     floors.record(lake.spark, lake.settings, THINGS, datetime(2026, 2, 1, tzinfo=UTC), now)

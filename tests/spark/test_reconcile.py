@@ -141,6 +141,7 @@ def test_what_moves_between_two_looks_is_no_difference(place: Place) -> None:
     assert (found.verdict, found.unsettled) == ("agree", 1)
 
 
+@pytest.mark.extra
 def test_a_repair_of_a_row_that_was_lost_outlives_a_rebuild(spark: SparkSession, tmp_path: Path) -> None:
     """The history knows of changes that a snapshot of this stream would stand below."""
     table = dataclasses.replace(ITEMS, history=True)

@@ -22,6 +22,20 @@ logger.metrics.level = error
 """
 """log4j2.properties: warnings and errors to the standard error stream, which session.py sends to a file."""
 
+_LASTING = [
+    "-XX:+UseParallelGC",
+    "-XX:NewRatio=1",
+    "-XX:InitialRAMPercentage=25",
+    "-XX:MetaspaceSize=512m",
+    # Java's second compiler takes a minute to pay: a command is through by then, and has the first alone.
+    # Plans of all kinds, each made once, take it as much time as they gain: it begins ten times as late.
+    "-XX:Tier4InvocationThreshold=50000",
+    "-XX:Tier4MinInvocationThreshold=6000",
+    "-XX:Tier4CompileThreshold=150000",
+    "-XX:Tier4BackEdgeThreshold=400000",
+]
+"""Of Java that is at work for minutes. A heap that need not grow is not collected whole, again and again."""
+
 _DEFAULT_CHAIN = "software.amazon.awssdk.auth.credentials.DefaultCredentialsProvider"
 
 
@@ -44,9 +58,8 @@ def launch_settings(
     """What Java must know when it starts. It stands in the process list: nothing secret here."""
     options = ["-Duser.timezone=UTC", f'"-Djava.io.tmpdir={temporary}"']
     if quick:
-        options += ["-XX:+UseSerialGC", "-XX:ReservedCodeCacheSize=256m"]
-        # Java's second compiler takes a minute to pay: a command is through by then.
-        options += [] if lasting else ["-XX:TieredStopAtLevel=1"]
+        options += ["-XX:ReservedCodeCacheSize=256m"]
+        options += _LASTING if lasting else ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
     return {
         "spark.driver.memory": memory,
         "spark.driver.extraJavaOptions": " ".join(options),
@@ -79,6 +92,12 @@ def session_settings(warehouse: Path, quick: bool, temporary: Path) -> dict[str,
             "spark.sql.adaptive.enabled": "false",
             "spark.sql.codegen.wholeStage": "false",
             "spark.sql.codegen.cache.maxEntries": "2000",
+            # Of tables that nobody asks for any more, and for a UI that is not there, Java need keep nothing.
+            "spark.databricks.delta.delta.log.cacheSize": "100",
+            "spark.ui.retainedJobs": "10",
+            "spark.ui.retainedStages": "10",
+            "spark.ui.retainedTasks": "100",
+            "spark.sql.ui.retainedExecutions": "10",
             "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
         }
     return settings
