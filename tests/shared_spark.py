@@ -24,9 +24,7 @@ QUICKER = {
     # Java code for each expression of each query is a fifth of all work where a table has ten rows. Commands
     # that tests start as processes, and the tests of Spark Connect, have Spark's own setting.
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    # Plans as text, for a UI that is not there.
-    "spark.sql.ui.explainMode": "simple",
-    "spark.sql.maxPlanStringLength": "1000",
+    "spark.sql.ui.explainMode": "simple",  # for a UI that is not there
 }
 
 

@@ -157,6 +157,7 @@ def _call(priority_high: bool) -> dict[str, Any]:
     }
 
 
+@pytest.mark.extra
 def test_a_coaching_insight_of_high_priority_opens_an_alert_until_its_file_has_none(
     spark: SparkSession, tmp_path: Path
 ) -> None:

@@ -185,6 +185,7 @@ def test_a_batch_touches_the_entities_of_its_events_alone(lake: Lake) -> None:
     told.check()
 
 
+@pytest.mark.extra
 def test_an_event_that_comes_again_as_another_students_leaves_the_first_one(lake: Lake) -> None:
     now = time.time_ns() // 1000
     told = Told(lake)

@@ -232,6 +232,7 @@ def test_a_table_is_rebuilt_by_one_run_at_a_time_which_takes_nothing_from_anothe
     assert (done.live_after, lake.state(THINGS).where("number = 'bogus'").count()) == (2, 0)
 
 
+@pytest.mark.extra
 def test_a_table_of_documents_is_rebuilt_from_all_its_places_or_not_at_all(
     spark: SparkSession, tmp_path: Path
 ) -> None:

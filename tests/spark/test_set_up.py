@@ -128,6 +128,7 @@ def _shouting(df: DataFrame) -> DataFrame:
     )
 
 
+@pytest.mark.extra
 def test_rows_with_gained_columns_are_those_of_a_table_that_had_them_all_along(
     spark: SparkSession, tmp_path: Path
 ) -> None:
@@ -185,6 +186,7 @@ def test_a_filling_that_was_killed_is_finished_by_the_next_run(
     assert lake.versions() == before
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize(
     ("column", "had"),
     [
