@@ -49,12 +49,11 @@ def shared_spark(folder: Path) -> Iterator[SparkSession]:
             fcntl.flock(start, fcntl.LOCK_EX)
             told.unlink()  # who comes now starts another
             fcntl.flock(start, fcntl.LOCK_UN)
-            fcntl.flock(
-                guests, fcntl.LOCK_EX
-            )  # Java ends with this process: not before the last guest has left
+            # Java ends with this process: not before the last guest has left.
+            fcntl.flock(guests, fcntl.LOCK_EX)
 
 
-def _serve(java: Any) -> dict[str, int | str]:
+def _serve(java: Any) -> dict[str, Any]:
     """Let one more process in, on 127.0.0.1."""
     server = java.org.apache.spark.api.python.Py4JServer(java.org.apache.spark.SparkConf())
     server.start()
@@ -70,8 +69,8 @@ def _join(port: int, secret: str) -> SparkSession:
     return SparkSession.builder.getOrCreate().newSession()
 
 
-def _gateway(port: int | str, secret: int | str) -> Any:
+def _gateway(port: int, secret: str) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYSPARK_GATEWAY_PORT", str(port))
-        patch.setenv("PYSPARK_GATEWAY_SECRET", str(secret))
+        patch.setenv("PYSPARK_GATEWAY_SECRET", secret)
         return launch_gateway()

@@ -343,12 +343,9 @@ def keys(stack: Stack) -> Iterator[str]:
         "the keys' policies", {n: k["KeyPolicy"]["Statement"] for n, k in found.items()}, statements
     )
     for name, key in found.items():
-        others = {
-            member: value for member, value in key.items() if member not in ("Description", "KeyPolicy")
-        }
+        said = {member: key[member] for member in key if member not in ("Description", "KeyPolicy")}
         days = {"PendingWindowInDays": 30} if name == "DataKey" else {}
-        wanted = {"EnableKeyRotation": True} | days
-        yield from _differs(f"{name}", others, wanted)
+        yield from _differs(name, said, {"EnableKeyRotation": True} | days)
     yield from _differs("what becomes of DataKey", stack.policies["DataKey"], KEPT)
 
 
@@ -473,9 +470,8 @@ def alarms(stack: Stack) -> Iterator[str]:
     found = stack.of_type("AWS::CloudWatch::Alarm")
     idle = {f"{name}NotPolled": name for name in given(stack)}
     wanted = {name: _of_stack(stack, alarm) for name, alarm in ALARMS.items()}
-    wanted = {
-        name: alarm for name, alarm in wanted.items() if alarm.of
-    }  # CloudWatch refuses one over nothing
+    # CloudWatch refuses one over nothing.
+    wanted = {name: alarm for name, alarm in wanted.items() if alarm.of}
     yield from _differs("the alarms", sorted(found), sorted({*wanted, *idle}))
     for name, alarm in found.items():
         told = ["{AlertsTopic}"]
@@ -492,14 +488,13 @@ def alarms(stack: Stack) -> Iterator[str]:
 
 def _of_stack(stack: Stack, alarm: Alarm) -> Alarm:
     """The alarm, without what it measures of mappings that are not there."""
-    others = [
-        {"EventSourceMappingUUID": f"{{{name}Mapping}}"} for name in SOURCES if name not in given(stack)
-    ]
-    return replace(alarm, of=tuple(each for each in alarm.of if each not in others))
+    there = [{"EventSourceMappingUUID": f"{{{name}Mapping}}"} for name in given(stack)]
+    return replace(alarm, of=tuple(each for each in alarm.of if each in there or each not in _EACH_MAPPING))
 
 
 def _alarm(name: str, alarm: Mapping[str, Any], wanted: Alarm) -> Iterator[str]:
-    if "Metrics" in alarm:
+    several = len(ALARMS[name].of) > 1 or name == "NearTimeout"
+    if several:
         (shown,) = [m for m in alarm["Metrics"] if m.get("ReturnData", True)]
         yield from _differs(f"{name}: Expression", shown.get("Expression"), wanted.expression)
         statistics = [m["MetricStat"] for m in alarm["Metrics"] if m is not shown]

@@ -51,7 +51,10 @@ def _words(alert_type: str, row: Measured) -> tuple[str, str]:
     return str(shown[alert_type]), ""
 
 
-@pytest.mark.parametrize("evaluations", [3, pytest.param(12, marks=pytest.mark.prove)])
+@pytest.mark.parametrize(
+    "evaluations",
+    [3, pytest.param(5, marks=pytest.mark.extra), pytest.param(12, marks=pytest.mark.prove)],
+)
 def test_transitions_over_random_histories_are_the_state_machines(
     spark: SparkSession, tmp_path: Path, evaluations: int
 ) -> None:

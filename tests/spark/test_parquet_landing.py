@@ -69,7 +69,11 @@ BAD = (
 )
 
 
-@pytest.mark.parametrize("way", [("parquet",), ("ndjson", "parquet")], ids="-".join)
+@pytest.mark.parametrize(
+    "way",
+    [pytest.param(("ndjson",), marks=pytest.mark.extra), ("parquet",), ("ndjson", "parquet")],
+    ids="-".join,
+)
 def test_the_tables_are_what_the_oracle_says_whatever_the_format(
     spark: SparkSession, tmp_path: Path, way: Sequence[str]
 ) -> None:
