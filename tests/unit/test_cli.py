@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 
+import click
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
 from lakehouse import cli
 from lakehouse.cli import show
+
+
+def _commands(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command below one, by the words that lead to it."""
+    if isinstance(command, click.Group):
+        for name, below in command.commands.items():
+            yield from _commands(below, *path, name)
+    else:
+        yield path, command
+
+
+REQUIRED = {
+    (path, parameter.opts[0]): command
+    for path, command in _commands(cli.cli)
+    for parameter in command.params
+    if parameter.required
+}
+"""The command of each option and argument that has to be given."""
+
+
+def _words(parameter: click.Parameter) -> list[str]:
+    """A parameter as it is given on the command line, with some value."""
+    return ["1"] if isinstance(parameter, click.Argument) else [parameter.opts[0], "1"]
 
 
 @pytest.fixture
@@ -75,3 +100,38 @@ def test_a_decision_on_quarantined_records_says_on_which(
     result = CliRunner().invoke(cli.cli, ["quarantine", *arguments, "--warehouse", str(tmp_path)])
     assert result.exit_code == 2
     assert problem in " ".join(result.output.split())
+
+
+def test_what_has_to_be_given_is_found() -> None:
+    found = {path[0] for path, name in REQUIRED if name == "--warehouse"}
+    assert found >= {"ingest", "maintain", "publish-alerts", "quarantine", "rebuild", "refresh-metrics"}
+    assert (("quarantine", "show"), "record") in REQUIRED
+
+
+@pytest.mark.parametrize(("path", "left_out"), REQUIRED, ids=[" ".join([*p, name]) for p, name in REQUIRED])
+def test_a_command_says_what_was_left_out(
+    path: tuple[str, ...],
+    left_out: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = REQUIRED[path, left_out]
+    missing = next(p for p in command.params if p.opts[0] == left_out)
+    given = [word for p in command.params if p.required and p is not missing for word in _words(p)]
+    monkeypatch.setattr(command, "callback", lambda **values: pytest.fail(f"It ran, with {values}."))
+    monkeypatch.delenv("LAKEHOUSE_WAREHOUSE", raising=False)
+    monkeypatch.setattr("sys.argv", ["lakehouse", *path, *given])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    shown, said = capsys.readouterr()
+    assert (ended.value.code, shown) == (2, "")
+    name = left_out if isinstance(missing, click.Option) else missing.make_metavar(click.Context(command))
+    assert f"Error: Missing {missing.param_type_name} '{name}'." in said
+    assert "Traceback" not in said
+
+
+def test_an_empty_variable_names_no_warehouse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAKEHOUSE_WAREHOUSE", "")
+    result = CliRunner().invoke(cli.cli, ["maintain"])
+    assert result.exit_code == 2
+    assert "Missing option '--warehouse'" in result.output

@@ -36,14 +36,16 @@ err = Console(stderr=True)
 
 def warehouse_option(required: bool = False) -> Callable[[Any], Any]:
     """`--warehouse DIR`; without `required` it is the demo's folder, below the working directory."""
+    # No default=None where it is required: to click 8.3 and later that is a default, so nothing is missing.
+    default: dict[str, Any] = {} if required else {"default": DEFAULT_WAREHOUSE}
     return click.option(
         "--warehouse",
         type=click.Path(file_okay=False, path_type=Path),
         required=required,
-        default=None if required else DEFAULT_WAREHOUSE,
         envvar="LAKEHOUSE_WAREHOUSE",
         show_default=not required,
         help="Folder of the tables and checkpoints.",
+        **default,
     )
 
 
