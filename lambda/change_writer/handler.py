@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from change_writer import dynamodb, kinesis
@@ -105,10 +105,20 @@ class Plan:
     """Place in the event of the first record that was not taken, if those before it were enough."""
 
 
-def lambda_handler(event: object, context: object) -> dict[str, list[dict[str, str]]]:
+def to_stdout(lines: Iterable[str]) -> None:
+    """Write lines to the function's log; each in one call, so that none is torn."""
+    for line in lines:
+        sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def lambda_handler(
+    event: object, context: object, *, write_metrics: Callable[[Iterable[str]], None] = to_stdout
+) -> dict[str, list[dict[str, str]]]:
     """Land an event's change records and report the first record, in event order, that did not land.
 
-    `context` is Lambda's, or None elsewhere: then no metrics are written.
+    `context` is Lambda's, or None elsewhere: then no metrics are written. `write_metrics` takes their lines,
+    where they are not to go to stdout.
     Raises SettingsError, NotAStreamEventError or UnsupportedStreamViewError before anything is landed,
     and LandingError if the record that did not land cannot be named: then the whole batch comes again.
     """
@@ -140,7 +150,10 @@ def lambda_handler(event: object, context: object) -> dict[str, list[dict[str, s
         bytes=sum(tally.bytes for tally in tallies),
         already_there=sum(put is Put.ALREADY_THERE for _, put in landed),
     )
-    _write_metrics(getattr(context, "function_name", None), plan.tallies)
+    # Not through the logger: its level must not silence alarms, nor its prefix hide the lines from EMF.
+    function_name = getattr(context, "function_name", None)
+    if function_name is not None:
+        write_metrics(_metrics_lines(function_name, plan.tallies))
     # Lambda takes what is named for the checkpoint: everything from that record on is delivered again.
     if failure is not None:
         index, error = failure
@@ -242,14 +255,9 @@ def _why(error: Exception) -> tuple[str, str]:
     return "unexpected_error", f"{type(error).__name__} while converting the record"
 
 
-def _write_metrics(function_name: str | None, tallies: Mapping[str, Tally]) -> None:
-    """Not through the logger: its level must not silence alarms, nor its prefix hide the line from EMF."""
-    if function_name is None:
-        return
+def _metrics_lines(function_name: str, tallies: Mapping[str, Tally]) -> list[str]:
     now_ms = time.time_ns() // 1_000_000
-    for source, tally in tallies.items():
-        sys.stdout.write(f"{metrics_line(function_name, source, tally, now_ms)}\n")
-    sys.stdout.flush()
+    return [metrics_line(function_name, source, tally, now_ms) for source, tally in tallies.items()]
 
 
 def _log(level: int, message: str, **fields: object) -> None:

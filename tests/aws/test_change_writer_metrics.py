@@ -182,6 +182,16 @@ def test_outside_lambda_nothing_is_written(
     assert capsys.readouterr().out == ""
 
 
+def test_the_lines_go_where_the_caller_says(
+    lines: Callable[[object], list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    event = load_event("calls-changes")
+    written: list[str] = []
+    lambda_handler(event, CONTEXT, write_metrics=written.extend)
+    assert capsys.readouterr().out == ""
+    assert written == lines(event) != []
+
+
 def test_an_event_without_records_writes_nothing(lines: Callable[[object], list[str]]) -> None:
     assert lines({"Records": []}) == []
 

@@ -119,6 +119,14 @@ def test_the_demo_ends_in_agreement_and_leaves_a_warehouse_to_query(tmp_path: Pa
     assert done.returncode == 0, done.stdout + done.stderr
     assert "The tables and the source agree." in done.stdout
     assert "✗" not in done.stdout
+    assert '"_aws"' not in done.stdout + done.stderr
+    log = [json.loads(line) for line in (tmp_path / "made" / "logs" / "writer.log").read_text().splitlines()]
+    assert {line["Source"] for line in log if "_aws" in line} == {
+        "calls",
+        "scorecards",
+        "sentiment_items",
+        "metric_events",
+    }
     for title in ("The analysts' answer", "Scorecards", "Dashboard items", "Coaching insights"):
         assert title in done.stdout
     shown = """

@@ -9,6 +9,7 @@ marks its stream record as DynamoDB would.
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import os
 import shutil
 import time
@@ -16,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -65,8 +66,13 @@ def run_demo(console: Console, warehouse: Path, *, calls: int, seed: int) -> boo
     for part in parts:
         morning += part[: len(part) // 2]
         afternoon += part[len(part) // 2 :]
-    with LocalAws() as aws, writer_environment(aws), _bars(console) as bars:
-        chain = Chain(aws, handler)
+    with (
+        LocalAws() as aws,
+        writer_environment(aws),
+        writer_log(handler, warehouse) as logged,
+        _bars(console) as bars,
+    ):
+        chain = Chain(aws, logged)
         spark, settings = _open(bars, warehouse, aws)
         for name, part in (("morning", morning), ("afternoon", afternoon)):
             chain.write(part, bars.track(f"{name}: writing to DynamoDB and S3", len(part)))
@@ -210,7 +216,7 @@ def load_writer() -> Handler:
 def writer_environment(aws: LocalAws) -> Iterator[None]:
     """The environment that the function would have, on the local AWS alone."""
     wanted = {**aws.environment, "S3_BUCKET": BUCKET, "S3_PREFIX": "landing"}
-    wanted |= {"SOURCE_MAP": SOURCE_MAP, "LOG_LEVEL": "ERROR"}
+    wanted |= {"SOURCE_MAP": SOURCE_MAP, "LOG_LEVEL": "INFO"}
     before = dict(os.environ)
     for name in [n for n in os.environ if n.startswith("AWS_") or n in ("SOURCE_MAP", "MAX_RECORDS")]:
         del os.environ[name]
@@ -220,6 +226,33 @@ def writer_environment(aws: LocalAws) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
+
+
+@contextmanager
+def writer_log(handler: Callable[..., Any], warehouse: Path) -> Iterator[Handler]:
+    """The writer's handler; what it prints is in `<warehouse>/logs/writer.log`, metrics and messages alike.
+
+    A line is a JSON object, as it would be in CloudWatch. The process's own stdout and stderr stay as they
+    are, for progress bars move while the writer works.
+    """
+    path = warehouse / "logs" / "writer.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    logger = logging.getLogger("change_writer")
+    log = logging.FileHandler(path, mode="w", encoding="utf-8")
+
+    def write_metrics(lines: Iterable[str]) -> None:
+        for line in lines:  # past the logger and its level, but under the file's lock: threads may be several
+            log.handle(logging.makeLogRecord({"msg": line}))
+
+    propagate = logger.propagate
+    logger.propagate = False
+    logger.addHandler(log)
+    try:
+        yield lambda event, context: handler(event, context, write_metrics=write_metrics)
+    finally:
+        logger.removeHandler(log)
+        logger.propagate = propagate
+        log.close()
 
 
 def _clear(warehouse: Path) -> None:
