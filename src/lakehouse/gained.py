@@ -65,15 +65,14 @@ def _lies_elsewhere(column: Column, table: Table, gained: set[str]) -> bool:
     """Whether values of a gained column may be in a column that was there, instead of in `_rescued_data`."""
     if table.format == "documents":
         return True
-    if column.path is None:
-        return False
-    path = column.path
     return any(
-        other.path == path
-        or (other.as_json and path.startswith(f"{other.path}."))
-        or (column.as_json and str(other.path).startswith(f"{path}."))
+        theirs == path
+        or (other.as_json and path.startswith(f"{theirs}."))
+        or (column.as_json and theirs.startswith(f"{path}."))
         for other in table.columns
-        if other.path and other.name not in gained
+        if other.name not in gained
+        for theirs in other.paths
+        for path in column.paths
     )
 
 

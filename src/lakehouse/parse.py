@@ -78,11 +78,11 @@ def parse_rescued(rows: DataFrame, table: Table, gained: frozenset[str]) -> Data
     df = df.withColumn("_attributes", read.members[""])
     misfits = {name: read.texts[name].isNotNull() for name in events.METADATA}
     for column in table.columns:
-        if column.path:
-            there = read.is_there(column.path)
+        for path in column.paths:
             # What is in there although a column has read it before has not fitted that column.
-            bad = there & read.column(column).isNull() if column.name in gained else there
-            misfits[column.path] = misfits.get(column.path, F.lit(False)) | bad
+            not_taken = read.is_left(column, path, read.column(column))
+            bad = not_taken if column.name in gained else read.is_there(path)
+            misfits[path] = misfits.get(path, F.lit(False)) | bad
     rest = _leftover(root, "", read, misfits, kept=False)
     found = {c.name: read.column(c) for c in table.columns if c.path and c.name in gained}
     left = F.when(F.size(rest) > 0, F.to_json(rest))
@@ -182,12 +182,11 @@ class _Node:
 def _root(table: Table) -> _Node:
     root = _Node()
     for column in table.columns:
-        if column.path is None:
-            continue
-        node = root
-        for part in column.path.split("."):
-            node = node.children.setdefault(part, _Node())
-        node.kept_whole = node.kept_whole or column.as_json
+        for path in column.paths:
+            node = root
+            for part in path.split("."):
+                node = node.children.setdefault(part, _Node())
+            node.kept_whole = node.kept_whole or column.as_json
     for name in events.METADATA:
         root.children.setdefault(name, _Node())
     return root
@@ -208,16 +207,29 @@ class _Reading:
 
     def column(self, column: Column) -> SparkColumn:
         """The column's value, null where it is missing or does not fit."""
-        assert column.path is not None
+        first, *others = (self._value(column, path) for path in column.paths)
+        if not others:
+            return first
+        usable = F.when(first != "", first) if column.type == "string" else first
+        return F.coalesce(usable, *others, first)
+
+    def _value(self, column: Column, path: str) -> SparkColumn:
+        """What one of its paths gives the column."""
         if column.as_json:
-            value = F.coalesce(self.objects[column.path], self.values[column.path])
-            return F.when(self.is_there(column.path), F.to_json(value))
+            value = F.coalesce(self.objects[path], self.values[path])
+            return F.when(self.is_there(path), F.to_json(value))
         if column.type == "string":
-            return self._scalar(column.path)
+            return self._scalar(path)
         if column.type == "array<string>":
-            parent, _, name = column.path.rpartition(".")
+            parent, _, name = path.rpartition(".")
             return F.try_variant_get(self.objects[parent], f"$.{name}", column.type)
-        return _fit(self.texts[column.path], column.type)
+        return _fit(self.texts[path], column.type)
+
+    def is_left(self, column: Column, path: str, taken: SparkColumn) -> SparkColumn:
+        """Whether there is a value at one of its paths that is not what the column has taken."""
+        if column.paths == (path,):
+            return self.is_there(path) & taken.isNull()
+        return self.is_there(path) & ~F.coalesce(self._value(column, path) == taken, F.lit(False))
 
     def is_there(self, path: str) -> SparkColumn:
         """Whether the attribute has a value; JSON's null is none."""
@@ -330,7 +342,7 @@ def _any_missing(keys: tuple[str, ...]) -> SparkColumn:
 
 def _problems(table: Table, read: _Reading) -> tuple[SparkColumn, SparkColumn]:
     sequenced = F.coalesce(F.col("_sequence").rlike(events.SEQUENCE_PATTERN), F.lit(False))
-    paths = ", ".join(c.path for c in table.columns[: len(table.keys)] if c.path)
+    paths = ", ".join(path for c in table.columns[: len(table.keys)] for path in c.paths)
     found = [
         (~F.is_valid_utf8("_line"), "not_utf8", "the line is not UTF-8"),
         (F.col("_item").isNull(), "not_json", "the line is not one JSON value"),
@@ -353,9 +365,9 @@ def _rescued(table: Table, read: _Reading, metadata_misfits: Mapping[str, SparkC
     root = _root(table)
     misfits = dict(metadata_misfits)
     for column in table.columns:
-        if column.path:
-            bad = read.is_there(column.path) & F.col(column.name).isNull()
-            misfits[column.path] = misfits.get(column.path, F.lit(False)) | bad
+        for path in column.paths:
+            bad = read.is_left(column, path, F.col(column.name))
+            misfits[path] = misfits.get(path, F.lit(False)) | bad
     rest = _leftover(root, "", read, misfits, kept=False)
     return F.when(F.size(rest) > 0, F.to_json(rest))
 

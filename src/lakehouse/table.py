@@ -37,16 +37,14 @@ def _is_type(text: str) -> bool:
 def _path_problems(columns: list[Column]) -> list[str]:
     """Paths that cannot be read side by side."""
     found: list[str] = []
-    plain = {c.path for c in columns if not c.as_json}
+    plain = {path for c in columns if not c.as_json for path in c.paths}
     spelling: dict[str, str] = {}
-    for column in columns:
-        parts = (column.path or "").split(".")
+    for whole in (path for column in columns for path in column.paths):
+        parts = whole.split(".")
         for depth in range(1, len(parts) + 1):
             path = ".".join(parts[:depth])
             if depth < len(parts) and path in plain:
-                found.append(
-                    f"path {column.path!r} goes through {path!r}, which another column takes as a value"
-                )
+                found.append(f"path {whole!r} goes through {path!r}, which another column takes as a value")
             # Spark does not tell names apart that differ by case alone.
             if spelling.setdefault(path.lower(), path) != path:
                 found.append(f"paths {path!r} and {spelling[path.lower()]!r} differ by case alone")
@@ -58,9 +56,10 @@ class Column:
     """One column of a table.
 
     `path` says which attribute of the item it is read from, members divided by dots
-    (`payload.agent_id`); an object on the way may also arrive as its JSON text. None: the table's
-    `transform` makes it. `type` is the Delta type. With `as_json` a string column holds the
-    attribute, of whatever shape, as JSON text.
+    (`payload.agentId`); an object on the way may also arrive as its JSON text. None: the table's
+    `transform` makes it. `else_path` is read where `path` has no value that fits, or an empty text.
+    `type` is the Delta type. With `as_json` a string column holds the attribute, of whatever shape,
+    as JSON text.
     """
 
     name: str
@@ -70,6 +69,12 @@ class Column:
     as_json: bool = False
     pii: bool = False
     not_null: bool = False
+    else_path: str | None = None
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every path that it is read from, the first one first; none if a transform makes it."""
+        return tuple(path for path in (self.path, self.else_path) if path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +210,15 @@ class Table:
             if column.name in taken or column.name.startswith("_"):
                 found.append(f"column {column.name!r} is declared twice or is a metadata column")
             taken.add(column.name)
-            if column.path and not all(_ATTRIBUTE.fullmatch(part) for part in column.path.split(".")):
-                found.append(f"column {column.name!r} has path {column.path!r}, which names no attribute")
+            found += [
+                f"column {column.name!r} has path {path!r}, which names no attribute"
+                for path in column.paths
+                if not all(_ATTRIBUTE.fullmatch(part) for part in path.split("."))
+            ]
+            if column.else_path and (column.as_json or not column.path or column.else_path == column.path):
+                found.append(
+                    f"column {column.name!r} has an else_path, so it needs another path, not as_json"
+                )
             if column.as_json and (column.type != "string" or not column.path):
                 found.append(f"column {column.name!r} is as_json, so it must be a string with a path")
             if column.path is None and self.transform is None:
@@ -255,9 +267,7 @@ class Table:
         Delta keeps statistics for the first 32 columns; keys and metadata need them.
         """
         width = len(self.keys)
-        keys = tuple(
-            Column(c.name, c.type, c.comment, c.path, pii=c.pii, not_null=True) for c in self.columns[:width]
-        )
+        keys = tuple(replace(c, not_null=True) for c in self.columns[:width])
         return keys + METADATA_COLUMNS + self.columns[width:]
 
     @property

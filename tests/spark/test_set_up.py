@@ -105,6 +105,10 @@ ITEM = {
     "unknown": "stays",
     "sorted": ["b", None, "a", "b"],
     "another": {"unknown": 1},
+    "both": "outside",
+    "empty": "",
+    "holder": {"alone": "inside", "both": "also inside", "empty": "not empty", "misfit": 3},
+    "misfit": "x",
 }
 GAINED = (
     Column("rating", "decimal(9,4)", "It rounds.", "rating"),
@@ -119,6 +123,10 @@ GAINED = (
     Column("missing", "string", "Nobody has it.", "nobody.has.it"),
     Column("shout", "string", "It is made."),
     Column("sorted", "array<string>", "It is shaped.", "sorted"),
+    Column("alone", "string", "It is in its second place alone.", "alone", else_path="holder.alone"),
+    Column("both", "string", "It is in both places.", "both", else_path="holder.both"),
+    Column("empty", "string", "It is empty in its first place.", "empty", else_path="holder.empty"),
+    Column("misfit", "int", "It does not fit in its first place.", "misfit", else_path="holder.misfit"),
 )
 
 
@@ -157,9 +165,12 @@ def test_rows_with_gained_columns_are_those_of_a_table_that_had_them_all_along(
     assert (str(row.rating), row.at, row.odd, row.tags) == ("4.5679", "2026-01-08 10:00:00", None, ["b", "a"])
     assert (row.whole, row.part_of_it, row.inner) == ('{"a":[1,{"b":null}],"z":1}', 7, "json as text")
     assert (row.digits, row.shout) == ("12345678901234567890123456789012345678", "FIRST")
-    assert json.loads(row._rescued_data).keys() == {
-        "amount", "another", "note", "odd", "part", "text", "unknown"
+    assert (row.alone, row.both, row.empty, row.misfit) == ("inside", "outside", "not empty", 3)
+    rescued = json.loads(row._rescued_data)
+    assert rescued.keys() == {
+        "amount", "another", "empty", "holder", "misfit", "note", "odd", "part", "text", "unknown"
     }  # fmt: skip
+    assert (rescued["empty"], rescued["holder"], rescued["misfit"]) == ("", {"both": "also inside"}, "x")
 
 
 def test_a_filling_that_was_killed_is_finished_by_the_next_run(

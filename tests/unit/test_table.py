@@ -68,6 +68,18 @@ def table(**changes: Any) -> Table:
             {"columns": (column("id"), column("note", path=None))},
             "has no path and the table has no transform",
         ),
+        ({"columns": (column("id", else_path="a..b"), column("note"))}, "'a..b', which names no attribute"),
+        ({"columns": (column("id", else_path="id"), column("note"))}, "needs another path, not as_json"),
+        (
+            {"columns": (column("id"), column("note", as_json=True, else_path="b"))},
+            "needs another path, not as_json",
+        ),
+        (
+            {"columns": (column("id"), column("a", path=None, else_path="b")), "transform": lambda df: df},
+            "needs another path, not as_json",
+        ),
+        ({"columns": (column("id", else_path="note.id"), column("note"))}, "goes through 'note'"),
+        ({"columns": (column("id", else_path="p.ID"), column("a", path="p.id"))}, "differ by case alone"),
         ({"columns": (column("id", "bigint"), column("note"))}, "key 'id' must be a string"),
         ({"format": "documents", "transform": lambda df: df}, "a document's columns come from transform"),
         ({"cluster_by": ("missing",)}, "must name one to four of its columns"),
