@@ -97,7 +97,7 @@ def fill(client: Any, items: int) -> None:
         requests = []
         for number in range(start, min(start + 25, items)):
             payload = {m: {"S": f"{random.getrandbits(64):016x}"} for m in MEMBERS}
-            payload |= {"site_id": {"N": "7"}, "tenant_id": {"N": "12"}, "queue_id": {"N": "5"}}
+            payload |= {"siteId": {"N": "7"}, "tenantId": {"N": "12"}, "queueId": {"N": "5"}}
             item = {"callId": {"S": f"call-{number:08d}"}, "callTimestampUTC": {"S": "2025-10-08T14:34:19Z"}}
             requests.append({"PutRequest": {"Item": {**item, "payload": {"M": payload}}}})
         client.batch_write_item(RequestItems={NAME: requests})

@@ -96,9 +96,9 @@ def make_landing(landing: Path, records: int, keys: int, files: int) -> None:
                 if not deleted:
                     record["callTimestampUTC"] = "2025-10-08T14:34:19Z"
                     record["payload"] = {m: f"{random.getrandbits(64):016x}" for m in MEMBERS} | {
-                        "site_id": 7,
-                        "tenant_id": 12,
-                        "queue_id": 5,
+                        "siteId": 7,
+                        "tenantId": 12,
+                        "queueId": 5,
                     }
                 out.write(json.dumps(record, separators=(",", ":")) + "\n")
 

@@ -113,7 +113,6 @@ def _fill(spark: SparkSession, name: str, size: int) -> None:
         "student_id": F.sha1(student.cast("string")),
         "tutor_id": F.when(F.col("id") % 3 != 2, F.sha1((student % 50 + students).cast("string"))),
         "session_id": F.when(F.col("id") % 3 != 2, F.sha1((F.col("id") - F.col("id") % 3).cast("string"))),
-        "payload": F.to_json(F.struct(F.col("id"), kind.alias("event_type"))),
     }
     columns = spark.table(name).columns
     missing = {c: F.lit(None) for c in columns if c not in made}
@@ -140,7 +139,7 @@ def _land(landing: Path, number: int, size: int) -> None:
             "event_id": uuid.uuid4().hex,
             "event_type": "ib_call_logged" if index % 10 == 0 else "session_completed",
             "timestamp": (now - timedelta(minutes=index)).isoformat(),
-            "student_id": student,
+            "payload": {"student_id": student},
         }
         lines.append(json.dumps(record))
     path = landing / "metric_events" / now.strftime("dt=%Y-%m-%d/HH=%H") / f"{number:04d}.ndjson.gz"

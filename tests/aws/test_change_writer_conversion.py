@@ -444,8 +444,8 @@ def test_an_insert_carries_its_item_and_metadata() -> None:
         "is_deleted": False,
     }
     assert row["callId"] == "call-0001"
-    assert row["payload"]["site_name"] == "Zürich"
-    assert row["payload"]["queue_id"] == 17
+    assert row["payload"]["siteName"] == "Zürich"
+    assert row["payload"]["queueId"] == 17
     assert row["updated_at"] == 1_767_870_000_000
 
 

@@ -103,14 +103,16 @@ def refusal(record: dict[str, Any]) -> ConversionError:
 
 
 def test_an_event_is_a_line_of_its_attributes_and_metadata() -> None:
-    (converted,) = convert(a_record('{"event_id": "e-1", "student_id": "s-1", "n": 4.50}'), INGEST_TS)
+    (converted,) = convert(
+        a_record('{"event_id": "e-1", "payload": {"student_id": "s-1", "tutor_rating": 4.50}}'), INGEST_TS
+    )
     assert isinstance(converted, ConvertedRecord)
     assert converted.origin == "metric-events"
     sequence = f"{number(0)}/{SHARD}/000000"
     assert converted.line.decode() == (
         f'{{"_eventID":"{SHARD}:{number(0)}#0","_eventName":"EVENT","_sequence":"{sequence}",'
         f'"_ingestTs":{INGEST_TS},"is_deleted":false,"_approxStreamTs":1767873600125,'
-        '"event_id":"e-1","student_id":"s-1","n":4.50,"updated_at":1767873600125}\n'
+        '"event_id":"e-1","payload":{"student_id":"s-1","tutor_rating":4.50},"updated_at":1767873600125}\n'
     )
 
 

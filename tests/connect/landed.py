@@ -51,24 +51,24 @@ def land_torn(settings: Settings) -> Path:
 def _calls(lake: Lake) -> None:
     def call(at: str | int, number: int, *, deleted: bool = False, **payload: Any) -> dict[str, Any]:
         name = f"2026-01-08_GUID_g{number}_x.wav"
-        told = {"agent_name": "Zoë", "direction": "inbound", "file_name": name, "site_id": number} | payload
+        told = {"agentName": "Zoë", "direction": "inbound", "file_name": name, "siteId": number} | payload
         attributes = {} if deleted else {"callTimestampUTC": "2026-01-08T11:00:00Z", "payload": told}
         return change(at, deleted=deleted, callId=f"c{number}", **attributes)
 
-    many = [call(n, n, queue_id=n, unknown={"n": n}) for n in range(1, 9)]
+    many = [call(n, n, queueId=n, unknown={"n": n}) for n in range(1, 9)]
     for one in many[:4]:
         lake.land("calls", one)
     lake.land("calls", *many[4:], change(9, callId="c9", payload="no object", callTimestampUTC="yesterday"))
-    gone, back = call(21, 1, deleted=True), call(22, 1, agent_name="Ana")
+    gone, back = call(21, 1, deleted=True), call(22, 1, agentName="Ana")
     lake.land("calls", call(20, 2, direction="outbound"), gone, *BAD_LINES)
-    lake.land("calls", back, call(23, 3, deleted=True), call(sequence(99, EARLIER_LABEL), 4, site_id=-1))
+    lake.land("calls", back, call(23, 3, deleted=True), call(sequence(99, EARLIER_LABEL), 4, siteId=-1))
     lake.land("calls", *many[:3], back, call(24, 10, deleted=True))
 
 
 def _scorecards(lake: Lake) -> None:
     def card(at: int, number: int, score: float, *, changed_ms: int = CHANGED_MS) -> dict[str, Any]:
         scores = {"urgency": {"score": score, "evidence": "now"}, "askForPayment": {"score": "5"}}
-        told = {"datetime": f"2026-01-0{number % 9 + 1}T10-11-12", "agent": "Zoë", "overall_score": score}
+        told = {"datetime": f"2026-01-0{number % 9 + 1}T10-11-12", "agent": "Zoë", "overallScore": score}
         return change(at, guid=f"s{number}", **told, scores=scores) | {"_approxStreamTs": changed_ms}
 
     lake.land("scorecards", *(card(n, n, n + 0.12345) for n in range(1, 6)))

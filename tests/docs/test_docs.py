@@ -22,7 +22,7 @@ from typing import Any, get_args
 import click
 import pytest
 from pyspark.sql import SparkSession
-from tests.spark.support import Lake, change
+from tests.spark.support import Lake, change, event
 
 from change_writer.settings import parse_settings
 from lakehouse import landing, ops
@@ -134,7 +134,7 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lake:
     """A small lake with one of everything that the docs ask for."""
     made = Lake(spark, tmp_path_factory.mktemp("docs"), TABLES)
     called = f"{DAY}T14:00:00Z"
-    told = {"direction": "inbound", "site_name": "Tampa", "file_name": "x_GUID_g1_x.wav"}
+    told = {"direction": "inbound", "siteName": "Tampa", "file_name": "x_GUID_g1_x.wav"}
     made.land(
         "calls",
         change(1, callId="c1", callTimestampUTC=called, payload=told, mood="new"),
@@ -147,7 +147,7 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lake:
     made.land(
         "scorecards",
         # A time that cannot be read breaks a rule.
-        change(5, guid="g1", agent="Zoë", call_type="sales", datetime="?", overall_score=3.5, scores=scores),
+        change(5, guid="g1", agent="Zoë", callType="sales", datetime="?", overallScore=3.5, scores=scores),
     )
     item = {"status": "analyzed", "sentiment": "negative", "score": 0.8, "matched_tags": ["price"]}
     now = datetime.now(UTC).isoformat()
@@ -156,9 +156,8 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lake:
     made.write_document("p1.json", {"ConversationAnalytics": about}, mtime=1_760_000_000, below=made.pca)
     parts = [{"end_time": f"{end}.5", "speaker_label": f"spk_{end % 2}"} for end in (30, 71)]
     made.write_document("c1.json", {"results": {"audio_segments": parts}}, mtime=1_760_000_000)
-    arrived = {"_eventName": "EVENT", "_sequence": f"{7:056d}/shardId-000000000000/000000"}
-    demand = {"event_type": "supply_demand_update", "subject": "Maths", "balance_status": "high_demand"}
-    made.land("metric_events", change(7, **demand) | arrived)
+    demand = {"subject": "Maths", "balance_status": "high_demand"}
+    made.land("metric_events", event(7, event_type="supply_demand_update", **demand))
     made.ingest_well()
     return made
 

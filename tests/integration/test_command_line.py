@@ -147,7 +147,7 @@ def test_the_demo_ends_in_agreement_and_leaves_a_warehouse_to_query(tmp_path: Pa
 def test_a_day_of_trouble_each_thing_ends_where_it_should(tmp_path: Path, again: Commands) -> None:
     landing, warehouse = tmp_path / "landing", tmp_path / "warehouse"
     markup = "\x1b[31m<b>[bold]'\"\\"
-    land(landing, "a", [record(1, "c1", payload={"agent_name": markup}), record(2, "c2"), "no json"])
+    land(landing, "a", [record(1, "c1", payload={"agentName": markup}), record(2, "c2"), "no json"])
     land(landing, "b", [record(3, "c2", deleted=True)])
     raw = {"source": "calls", "reason": "bad_number", "detail": "at payload.x", "record": {"eventID": "9"}}
     quarantined = landing / "_quarantine" / "calls" / HOUR / "q.ndjson.gz"

@@ -267,15 +267,16 @@ def test_after_redrive_and_ingest_the_tables_are_the_oracles(
 
     events: dict[str, Record] = {}
     for change in (change for kind, change in changes if kind == "kinesis"):
-        name = change.get("event_id") or change["_eventID"]
+        name = change.get("event_id") or change["payload"].get("event_id") or change["_eventID"]
         if name not in events or events[name]["_sequence"] < change["_sequence"]:
             events[name] = change
     found_events = lake.state(events_table).selectExpr(
         "event_id", "event_type", "student_id", "session_id", "tutor_rating", "_sequence", "is_deleted"
     )
     expected = {
-        (name, "session_completed", made["student_id"], made["session_id"], 4, made["_sequence"], False)
+        (name, "session_completed", told["student_id"], told["session_id"], 4, made["_sequence"], False)
         for name, made in events.items()
+        for told in [made["payload"]]
     }
     assert {tuple(one) for one in found_events.collect()} == expected
     assert found_events.count() == len(expected)

@@ -262,10 +262,13 @@ class _Events:
         return Held(number, key, now, body)
 
     def _event(self, key: str) -> dict[str, Any]:
-        event: dict[str, Any] = {"event_type": "session_completed", "student_id": key, "tutor_rating": 4}
+        """An envelope; its id is beside `payload` or inside it, where it has one of its own."""
+        event: dict[str, Any] = {"event_type": "session_completed"}
+        inside: dict[str, Any] = {"student_id": key, "tutor_rating": 4}
         if self._rng.random() < 0.4:  # an id of the producer's own, which may send it twice
-            event["event_id"] = f"{self._made.source} event {self._rng.randrange(40)}"
-        return event | {"session_id": uuid.UUID(int=self._rng.getrandbits(128)).hex}
+            own = inside if self._rng.random() < 0.3 else event
+            own["event_id"] = f"{self._made.source} event {self._rng.randrange(40)}"
+        return event | {"payload": inside | {"session_id": uuid.UUID(int=self._rng.getrandbits(128)).hex}}
 
     def _data(self, events: Sequence[dict[str, Any]]) -> bytes:
         texts = [json.dumps(event, ensure_ascii=False) for event in events]

@@ -6,6 +6,7 @@ told apart. A seed and a prefix make one set again.
 
 from __future__ import annotations
 
+import json
 import random
 import zlib
 from dataclasses import fields, replace
@@ -225,42 +226,49 @@ class _Telling:
 def landed_line(event: MetricEvent) -> dict[str, Any]:
     """The event as a change record that `json.dumps` takes and `metric_event` reads the same from.
 
-    What can be told in several ways is told in each, by chance of what it is: the id in the payload or by
-    the stream alone, a number as one or as text, an attribute without a value as null or not at all, the
-    type `unknown` by no type.
+    What can be told in several ways is told in each, by chance of what it is: the id beside `payload`,
+    inside it or by the stream alone, `payload` as an object or as its text, a time with a zone or without
+    one, a number as one or as text, an attribute without a value as null or not at all, the type `unknown`
+    by no type.
     """
     number, shard, index = event.sequence.split("/")
     stream_id = f"{shard}:{int(number)}#{int(index)}"
-    own_id = _chance(event, "event_id", 3) > 0
+    place = ("the stream", "beside", "inside")[_chance(event, "event_id", 3)]
+    zone = ("Z", "+00:00", "")[_chance(event, "timestamp", 3)]
     arrived = event.occurred_at // 1_000 + 250
     at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=event.occurred_at)
     record = {
-        "_eventID": stream_id if own_id else event.event_id,
+        "_eventID": event.event_id if place == "the stream" else stream_id,
         "_eventName": "EVENT",
         "_sequence": event.sequence,
         "_approxStreamTs": arrived,
         "_ingestTs": arrived + 60_000,
         "is_deleted": False,
         "updated_at": arrived,
-        "timestamp": f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond:06d}Z",
+        "timestamp": f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond:06d}{zone}",
+        "ingested_at": f"{at:%Y-%m-%dT%H:%M:%S}",
     }
-    if own_id:
+    payload: dict[str, Any] = {}
+    if place == "beside":
         record["event_id"] = event.event_id
+    elif place == "inside":
+        payload["event_id"] = event.event_id
     if event.event_type != "unknown":
         record["event_type"] = event.event_type
     for name in WHAT:
         value = getattr(event, name)
         if value is None:
             if _chance(event, name, 2):
-                record[name] = None
+                payload[name] = None
         elif isinstance(value, str):
-            record[name] = value
+            payload[name] = value
         elif _chance(event, name, 4) == 0:
-            record[name] = str(value)
+            payload[name] = str(value)
         else:
             # Of 9 digits, so that the float is written as the very number.
-            record[name] = float(value) if isinstance(value, Decimal) else value
-    return record
+            payload[name] = float(value) if isinstance(value, Decimal) else value
+    as_text = _chance(event, "payload", 4) == 0
+    return record | {"payload": json.dumps(payload, ensure_ascii=False) if as_text else payload}
 
 
 def _chance(event: MetricEvent, name: str, ways: int) -> int:

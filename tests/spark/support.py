@@ -73,6 +73,31 @@ def change(at: str | int, *, deleted: bool = False, **attributes: Any) -> dict[s
     return metadata | ({"_deleteKind": "user"} if deleted else {}) | attributes
 
 
+def event(
+    number: int,
+    *,
+    event_id: str | None = None,
+    event_type: str | None = None,
+    timestamp: str | None = None,
+    **figures: Any,
+) -> dict[str, Any]:
+    """An event as the writer lands it: an envelope with its figures inside `payload`; None is left out.
+
+    `number` is its place in the shard. It arrived at CHANGED_MS.
+    """
+    metadata = {
+        "_eventID": f"shardId-000000000000:{number}#0",
+        "_eventName": "EVENT",
+        "_sequence": f"{number:056d}/shardId-000000000000/000000",
+        "_approxStreamTs": CHANGED_MS,
+        "_ingestTs": CHANGED_MS + 60_000,
+        "is_deleted": False,
+        "updated_at": CHANGED_MS,
+    }
+    outside = {"event_id": event_id, "event_type": event_type, "timestamp": timestamp}
+    return metadata | {k: v for k, v in outside.items() if v is not None} | {"payload": figures}
+
+
 def line(record: Mapping[str, Any] | str | bytes) -> bytes:
     """A record as its line, without the newline; text and bytes are taken as they are."""
     if isinstance(record, bytes):

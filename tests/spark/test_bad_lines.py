@@ -171,15 +171,15 @@ def test_attributes_whose_names_differ_by_case_alone_are_told_apart(spark: Spark
 
 def test_an_unknown_name_that_differs_by_case_alone_is_rescued_and_hides_nothing(spark: SparkSession) -> None:
     record = change(
-        1, callId="c", CallID="other", payload={"agent_id": "a", "Agent_Id": "b"}, Payload={"agent_id": "z"}
+        1, callId="c", CallID="other", payload={"agentId": "a", "AgentId": "b"}, Payload={"agentId": "z"}
     )
     row = parse_lines(lines_frame(spark, [record]), CALLS).first()
     assert row is not None
     assert (row.call_id, row.agent_id) == ("c", "a")
     assert json.loads(row._rescued_data) == {
         "CallID": "other",
-        "payload": {"Agent_Id": "b"},
-        "Payload": {"agent_id": "z"},
+        "payload": {"AgentId": "b"},
+        "Payload": {"agentId": "z"},
     }
 
 

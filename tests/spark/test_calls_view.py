@@ -96,7 +96,7 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lake:
     lake.land(
         "scorecards",
         change(
-            1, guid="live", datetime="2025-10-08T14-34-19", overall_score=7, scores={"urgency": {"score": 1}}
+            1, guid="live", datetime="2025-10-08T14-34-19", overallScore=7, scores={"urgency": {"score": 1}}
         ),
         change(1, guid="gone", datetime="2025-10-08T14-34-19"),
         change(2, deleted=True, guid="gone"),

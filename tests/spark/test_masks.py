@@ -50,7 +50,7 @@ MASKED = {
     "coaching_insights": {"agent", "evidence", "message"},
     "coaching_insights_recent": {"agent", "evidence", "message"},
     "coaching_summary": {"agent"},
-    "metric_events": {"student_id", "tutor_id", "session_id", "payload"},
+    "metric_events": {"student_id", "tutor_id", "session_id"},
     "metrics": {"entity_id"},
     "alerts": {"entity_id", "message", "details"},
     "quarantine": {"raw"},

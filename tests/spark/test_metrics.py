@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from tests.spark.metric_sets import AS_OF_TIMES, landed_line, random_events
-from tests.spark.support import Lake, lines_frame
+from tests.spark.support import CHANGED_AT, Lake, event, lines_frame, show_times
 
 from lakehouse.changes import latest_changes
 from lakehouse.gold import derived
@@ -128,8 +128,8 @@ def lake(spark: SparkSession, tmp_path: Path) -> Lake:
 
 def _moved_events(told: Told) -> list[MetricEvent]:
     entities: dict[str, set[Any]] = defaultdict(set)
-    for event in told.events:
-        entities[event.event_id].add(event.student_id)
+    for one in told.events:
+        entities[one.event_id].add(one.student_id)
     return [e for e in told.events if len(entities[e.event_id]) > 1]
 
 
@@ -215,27 +215,56 @@ def _call(event_id: str, student: str, at: int, *, number: int = 5) -> MetricEve
     )
 
 
-def test_a_metric_event_keeps_the_whole_payload_and_what_it_lacks_is_filled_in(lake: Lake) -> None:
-    at = 1_767_870_000_123
-    plain = {
-        "_eventID": "shardId-000000000000:1#0",
-        "_eventName": "EVENT",
-        "_sequence": f"{1:056d}/shardId-000000000000/000000",
-        "_approxStreamTs": at,
-        "_ingestTs": at,
-        "is_deleted": False,
-        "updated_at": at,
-        "student_id": "anna",
-        "more": {"a": [1, 2.50]},
-        "health_score": 1.5,
-    }
-    lake.land("metric_events", plain)
-    lake.ingest_well()
-    row = lake.rows(METRIC_EVENTS)["shardId-000000000000:1#0"]
+EVENTS: dict[str, dict[str, Any]] = {
+    "nothing": event(1, student_id="anna", more={"a": [1, 2.50]}, health_score=1.5),
+    "text": event(2) | {"payload": json.dumps({"student_id": "anna", "more": 1, "health_score": "1.50005"})},
+    "flat": {k: v for k, v in event(3).items() if k != "payload"} | {"student_id": "anna", "health_score": 1},
+    "inside": event(4) | {"payload": {"event_id": "inside", "subject": "Maths"}},
+    "both": event(5, event_id="outside") | {"payload": {"event_id": "other"}},
+    "same": event(6, event_id="same") | {"payload": {"event_id": "same"}},
+    "empty": event(7, event_id="") | {"payload": '{"event_id": "inside the text"}'},
+    "empty both": event(8, event_id="", event_type="", timestamp="") | {"payload": {"event_id": ""}},
+    "no text": event(9) | {"event_id": {"a": 1}, "payload": {"event_id": 17}},
+    "no object": event(10, event_id="no object") | {"payload": ["anna"]},
+    "zone": event(11, event_id="zone", timestamp="2026-01-08T12:30:00+02:00"),
+    "no zone": event(12, event_id="no zone", timestamp="2026-01-08T12:30:00.25"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "event_id", "student", "health", "rescued"),
+    [
+        ("nothing", "shardId-000000000000:1#0", "anna", "1.5000", {"payload": {"more": {"a": [1, 2.5]}}}),
+        ("text", "shardId-000000000000:2#0", "anna", "1.5001", {"payload": {"more": 1}}),
+        ("flat", "shardId-000000000000:3#0", None, None, {"student_id": "anna", "health_score": 1}),
+        ("inside", "inside", None, None, None),
+        ("both", "outside", None, None, {"payload": {"event_id": "other"}}),
+        ("same", "same", None, None, None),
+        ("empty", "inside the text", None, None, {"event_id": ""}),
+        ("empty both", "shardId-000000000000:8#0", None, None, {"timestamp": ""}),
+        ("no text", "17", None, None, {"event_id": {"a": 1}}),
+        ("no object", "no object", None, None, {"payload": ["anna"]}),
+        ("zone", "zone", None, None, None),
+        ("no zone", "no zone", None, None, None),
+    ],
+)
+def test_an_event_is_an_envelope_and_what_no_column_reads_is_rescued(
+    events: dict[str, Row], name: str, event_id: str, student: str | None, health: str | None, rescued: Any
+) -> None:
+    row = events[EVENTS[name]["_sequence"]]
+    assert row._problem is None
+    assert (row.event_id, row.student_id) == (event_id, student)
+    assert (row.health_score and str(row.health_score)) == health
+    assert (row._rescued_data and json.loads(row._rescued_data)) == rescued
     assert row.event_type == "unknown"
-    assert row.occurred_at == "2026-01-08 11:00:00.123"
-    assert json.loads(row.payload) == {"student_id": "anna", "more": {"a": [1, 2.5]}, "health_score": 1.5}
-    assert json.loads(row._rescued_data) == {"more": {"a": [1, 2.5]}}
+    at = {"zone": "2026-01-08 10:30:00", "no zone": "2026-01-08 12:30:00.25"}
+    assert row.occurred_at == at.get(name, CHANGED_AT)
+
+
+@pytest.fixture(scope="module")
+def events(spark: SparkSession) -> dict[str, Row]:
+    parsed = show_times(parse_lines(lines_frame(spark, EVENTS.values()), METRIC_EVENTS))
+    return {row._sequence: row for row in parsed.collect()}
 
 
 @pytest.mark.extra

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -116,8 +116,11 @@ def test_every_column_holds_what_dynamodb_held(spark: SparkSession, event: str, 
             seen += 1
             if column.as_json:
                 assert json.loads(held, parse_float=Decimal, parse_int=Decimal) == landed
-            elif column.type in ("bigint", "int") or column.type.startswith("decimal"):
+            elif column.type in ("bigint", "int"):
                 assert held == Decimal(str(landed)), column.name
+            elif column.type.startswith("decimal"):
+                places = Decimal(1).scaleb(-int(column.type[:-1].split(",")[1]))
+                assert held == Decimal(str(landed)).quantize(places, ROUND_HALF_UP), column.name
             elif column.type == "string":
                 assert held == str(landed), column.name
             else:

@@ -531,10 +531,16 @@ def test_the_same_event_again_changes_nothing() -> None:
 SEQUENCE = f"{7:056d}/shardId-000000000000/000000"
 
 
-def read(**record: Any) -> MetricEvent | None:
+ENVELOPE = {"event_id", "event_type", "timestamp", "payload"}
+
+
+def read(**told: Any) -> MetricEvent | None:
+    """The event of these attributes: the envelope's and the metadata where they stand, the others inside."""
     metadata = {"_eventID": "shard:7#0", "_sequence": SEQUENCE, "_approxStreamTs": 1_700_000_000_123}
-    text = json.dumps({"timestamp": "2026-01-05T08:00:00Z", **metadata, **record})
-    return metric_event(json.loads(text, parse_float=Decimal))
+    outside = {name: value for name, value in told.items() if name in ENVELOPE or name.startswith("_")}
+    inside = {name: value for name, value in told.items() if name not in outside}
+    record = {"timestamp": "2026-01-05T08:00:00Z", **metadata, "payload": inside, **outside}
+    return metric_event(json.loads(json.dumps(record), parse_float=Decimal))
 
 
 def test_a_record_of_nothing_but_metadata_is_an_unknown_event_of_its_arrival() -> None:
@@ -603,6 +609,34 @@ def test_event_ids(own: object, event_id: str) -> None:
     told = read(event_id=own)
     assert told is not None
     assert told.event_id == event_id
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_an_id_beside_the_payload_goes_before_one_inside_it(as_text: bool) -> None:
+    inside: Any = {"event_id": "inside", "student_id": "ann", "health_score": 4.25}
+    payload = json.dumps(inside) if as_text else inside
+    for outside in (None, "", {}, True):
+        told = read(event_id=outside, payload=payload)
+        assert told is not None
+        assert (told.event_id, told.student_id, told.health_score) == ("inside", "ann", D("4.2500"))
+    told = read(event_id="outside", payload=payload)
+    assert told is not None
+    assert told.event_id == "outside"
+
+
+@pytest.mark.parametrize(
+    "payload", [None, "", "no json", "[1]", '{"student_id": "ann"', "7", 7, ["ann"], True]
+)
+def test_a_payload_that_is_no_object_tells_nothing(payload: object) -> None:
+    told = read(payload=payload)
+    assert told == MetricEvent("shard:7#0", "unknown", NOW, SEQUENCE)
+
+
+def test_a_figure_beside_the_payload_is_none() -> None:
+    record = {"_eventID": "shard:7#0", "_sequence": SEQUENCE, "timestamp": "2026-01-05T08:00:00Z"}
+    assert metric_event(record | {"student_id": "ann", "health_score": 4}) == MetricEvent(
+        "shard:7#0", "unknown", NOW, SEQUENCE
+    )
 
 
 def test_without_an_id_or_a_sequence_there_is_no_event() -> None:

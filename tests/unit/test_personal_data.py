@@ -41,7 +41,7 @@ PERSONAL = {
     "dashboard_items": {"text_snippet", "metadata", "_rescued_data"},
     "transcripts": {"_rescued_data"},
     "coaching_insights": {"agent", "evidence", "message", "_rescued_data"},
-    "metric_events": {"student_id", "tutor_id", "session_id", "payload", "_rescued_data"},
+    "metric_events": {"student_id", "tutor_id", "session_id", "_rescued_data"},
     "metric_entity_events": {"entity_id", "student_id", "tutor_id", "session_id"},
     "metrics": {"entity_id"},
     "alerts": {"entity_id", "message", "details"},

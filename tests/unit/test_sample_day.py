@@ -35,12 +35,12 @@ DAY = dt.date(2025, 10, 8)
 NOON = dt.datetime(2025, 10, 8, 12, tzinfo=dt.UTC)
 KEY_OF = {"calls": "callId", "scorecards": "guid"}
 PAYLOAD_NAMES = {
-    *("agent_id", "agent_name", "allocation", "direction", "file_name", "first_or_follow_up", "medium"),
-    *("program", "queue_name", "session_id", "site_name", "s3_bucket", "queue_id", "site_id", "tenant_id"),
+    *("agentId", "agentName", "allocation", "direction", "file_name", "firstOrFollowUp", "medium"),
+    *("program", "queueName", "sessionId", "siteName", "s3_bucket", "queueId", "siteId", "tenantId"),
 }
 SCORECARD_NAMES = {
-    *("guid", "datetime", "agent", "call_type", "notes", "outcome", "primary_intent", "secondary_intent"),
-    *("resolution_reason", "summary", "ingestedAt", "overall_score", "scores"),
+    *("guid", "datetime", "agent", "callType", "notes", "outcome", "primaryIntent", "secondaryIntent"),
+    *("resolutionReason", "summary", "ingestedAt", "overallScore", "scores"),
 }
 
 
@@ -231,9 +231,9 @@ def test_calls_have_the_attributes_of_the_contract(day: list[Operation]) -> None
         assert payload["direction"] in ("inbound", "outbound")
         assert re.search(r"_GUID_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}_", payload["file_name"])
         for name, value in payload.items():
-            numeric = name in ("site_id", "tenant_id") or (name == "queue_id" and not isinstance(value, str))
+            numeric = name in ("siteId", "tenantId") or (name == "queueId" and not isinstance(value, str))
             assert isinstance(value, int | Decimal) if numeric else isinstance(value, str)
-        queue_ids[type(payload["queue_id"]).__name__] += 1
+        queue_ids[type(payload["queueId"]).__name__] += 1
     assert 0 < without < 15
     assert 0.15 < shapes["S"] / shapes.total() < 0.25
     assert min(queue_ids["str"], queue_ids["int"], queue_ids["Decimal"]) > 50
@@ -293,7 +293,7 @@ def test_scorecards_have_the_attributes_of_the_contract(day: list[Operation]) ->
             assert judged.keys() == {"score", "evidence"}
             assert 0 <= judged["score"] <= 10
             criteria[name] += 1
-        score = card.get("overall_score")
+        score = card.get("overallScore")
         unscored += score is None
         fine_scores += score is not None and -score.as_tuple().exponent > 4
     assert criteria.keys() == {*CRITERIA, "empathy"}

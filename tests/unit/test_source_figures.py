@@ -112,7 +112,7 @@ def test_a_call_without_a_time_belongs_to_no_day() -> None:
 
 
 def test_a_payload_may_be_json_text() -> None:
-    item = call("a") | {"payload": {"S": '{"direction": "inbound", "queue_id": 7}'}}
+    item = call("a") | {"payload": {"S": '{"direction": "inbound", "queueId": 7}'}}
     assert analyst_figures([item], [], DAY) == [FigureRow("inbound", "Unknown", 1, None, 0)]
 
 
@@ -201,8 +201,8 @@ def test_a_transcript_may_lie_under_a_prefix() -> None:
 
 
 def card(call_type: str | None, score: str | None) -> dict[str, Any]:
-    typed = {"guid": {"S": "g"}, "call_type": {"S": call_type} if call_type else {"NULL": True}}
-    return typed | ({"overall_score": {"N": score}} if score else {})
+    typed = {"guid": {"S": "g"}, "callType": {"S": call_type} if call_type else {"NULL": True}}
+    return typed | ({"overallScore": {"N": score}} if score else {})
 
 
 def test_scorecards_are_counted_and_averaged_exactly() -> None:

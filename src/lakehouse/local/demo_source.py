@@ -209,13 +209,13 @@ class Chain:
             for record in event["Records"]:
                 content, shard = record["kinesis"], record["eventID"].split(":")[0]
                 number = content["sequenceNumber"]
-                for index, payload in enumerate(sample_metrics.payloads(base64.b64decode(content["data"]))):
+                for index, told in enumerate(sample_metrics.events_in(base64.b64decode(content["data"]))):
                     metadata = {
                         "_eventID": f"{shard}:{number}#{index}",
                         "_sequence": f"{int(number):056}/{shard}/{index:06}",
                         "_approxStreamTs": round(content["approximateArrivalTimestamp"] * 1000),
                     }
-                    found.append(payload | metadata)
+                    found.append(told | metadata)
             step(len(event["Records"]))
 
         KinesisPoller(self.aws.client("kinesis"), self.events_arn, read).pump()

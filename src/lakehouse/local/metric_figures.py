@@ -8,6 +8,7 @@ Rules: docs/analysts.md (windows, sessions, reported counts).
 from __future__ import annotations
 
 import datetime as dt
+import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -90,10 +91,14 @@ class MetricRow:
 def metric_event(record: Mapping[str, Any]) -> MetricEvent | None:
     """The event of a landed change record, read with `json.loads(line, parse_float=Decimal)`.
 
+    Its figures are inside `payload`, an object or the text of one; beside it they are none.
+
     None where it has no id, no sequence, or no time: neither its own nor that of its arrival. A value that
     does not fit its column is None. Decimals are rounded half up to four places, counts to none.
     """
-    event_id = _own_id(record.get("event_id")) or _string(record.get("_eventID"))
+    inside = _payload(record.get("payload"))
+    event_id = _own_id(record.get("event_id")) or _own_id(inside.get("event_id"))
+    event_id = event_id or _string(record.get("_eventID"))
     sequence = _string(record.get("_sequence"))
     occurred_at = _time(record.get("timestamp"))
     if occurred_at is None:
@@ -106,22 +111,32 @@ def metric_event(record: Mapping[str, Any]) -> MetricEvent | None:
         event_type="unknown" if event_type is None else event_type,
         occurred_at=occurred_at,
         sequence=sequence,
-        student_id=_text(record.get("student_id")),
-        tutor_id=_text(record.get("tutor_id")),
-        session_id=_text(record.get("session_id")),
-        subject=_text(record.get("subject")),
-        region=_text(record.get("region")),
-        balance_status=_text(record.get("balance_status")),
-        tutor_rating=_decimal(record.get("tutor_rating")),
-        health_score=_decimal(record.get("health_score")),
-        demand_score=_decimal(record.get("demand_score")),
-        supply_score=_decimal(record.get("supply_score")),
-        sessions_last_7_days=_count(record.get("sessions_last_7_days")),
-        sessions_last_30_days=_count(record.get("sessions_last_30_days")),
-        ib_calls_last_14_days=_count(record.get("ib_calls_last_14_days")),
-        available_tutors=_count(record.get("available_tutors")),
-        active_students=_count(record.get("active_students")),
+        student_id=_text(inside.get("student_id")),
+        tutor_id=_text(inside.get("tutor_id")),
+        session_id=_text(inside.get("session_id")),
+        subject=_text(inside.get("subject")),
+        region=_text(inside.get("region")),
+        balance_status=_text(inside.get("balance_status")),
+        tutor_rating=_decimal(inside.get("tutor_rating")),
+        health_score=_decimal(inside.get("health_score")),
+        demand_score=_decimal(inside.get("demand_score")),
+        supply_score=_decimal(inside.get("supply_score")),
+        sessions_last_7_days=_count(inside.get("sessions_last_7_days")),
+        sessions_last_30_days=_count(inside.get("sessions_last_30_days")),
+        ib_calls_last_14_days=_count(inside.get("ib_calls_last_14_days")),
+        available_tutors=_count(inside.get("available_tutors")),
+        active_students=_count(inside.get("active_students")),
     )
+
+
+def _payload(value: object) -> Mapping[str, Any]:
+    """An object, or the text of one; anything else has no members."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value, parse_float=Decimal)
+        except ValueError:
+            return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _string(value: object) -> str | None:

@@ -136,12 +136,12 @@ def _life_of_a_call(rng: Random, start: dt.datetime) -> Iterator[_Timed]:
     agent_id, agent_name = rng.choice(AGENTS)
     queue_id, queue_name = rng.choice(QUEUES)
     facts: dict[str, Any] = {
-        "agent_id": agent_id, "agent_name": agent_name, "allocation": rng.choice(("shared", "dedicated")),
+        "agentId": agent_id, "agentName": agent_name, "allocation": rng.choice(("shared", "dedicated")),
         "direction": direction, "file_name": f"{local:%Y%m%dT%H%M%S}_{agent_id}_GUID_{guid}_{site_id}.wav",
-        "first_or_follow_up": rng.choice(("first", "follow-up")), "medium": "phone",
-        "queue_name": queue_name, "queue_id": queue_id if rng.random() < 0.6 else str(queue_id),
-        "session_id": f"S-{rng.randrange(10**9):09}", "site_name": site_name, "site_id": site_id,
-        "s3_bucket": "example-recordings", "tenant_id": 42, "program": rng.choice(PROGRAMS),
+        "firstOrFollowUp": rng.choice(("first", "follow-up")), "medium": "phone",
+        "queueName": queue_name, "queueId": queue_id if rng.random() < 0.6 else str(queue_id),
+        "sessionId": f"S-{rng.randrange(10**9):09}", "siteName": site_name, "siteId": site_id,
+        "s3_bucket": "example-recordings", "tenantId": 42, "program": rng.choice(PROGRAMS),
     }  # fmt: skip
     called = _iso(start if rng.random() < 0.85 else local)
     yield from _call_changes(rng, {"callId": {"S": call_id}, "callTimestampUTC": {"S": called}}, facts, end)
@@ -154,7 +154,7 @@ def _life_of_a_call(rng: Random, start: dt.datetime) -> Iterator[_Timed]:
         recorded = Recorded(said, agent, facts["file_name"], local, ZONES[site_name], seconds)
         yield from _parsed_files(rng, recorded, guid, end)
     if kind == "conversation" and seconds > 45 and rng.random() < 0.7:
-        yield from _scorecard(rng, guid, facts["agent_name"], local, end)
+        yield from _scorecard(rng, guid, facts["agentName"], local, end)
 
 
 def _call_changes(rng: Random, item: Item, facts: dict[str, Any], end: dt.datetime) -> Iterator[_Timed]:
@@ -175,7 +175,7 @@ def _call_changes(rng: Random, item: Item, facts: dict[str, Any], end: dt.dateti
     for what in {"agent": "a", "direction": "d", "burst": "ada", "late": "p"}.get(story, ""):
         at += dt.timedelta(milliseconds=rng.randint(1, 300))
         if what == "a":
-            facts["agent_id"], facts["agent_name"] = rng.choice(AGENTS)
+            facts["agentId"], facts["agentName"] = rng.choice(AGENTS)
         elif what == "d":
             facts["direction"] = "outbound" if facts["direction"] == "inbound" else "inbound"
         yield at, Update("calls", key, current())
@@ -194,10 +194,10 @@ def _scorecard(rng: Random, guid: str, agent: str, local: dt.datetime, end: dt.d
     at = end + dt.timedelta(minutes=rng.uniform(4, 40))
     about = {
         "datetime": f"{local:%Y-%m-%dT%H-%M-%S}", "agent": agent, "outcome": rng.choice(OUTCOMES),
-        "call_type": rng.choices(("sales", "service", "billing"), (5, 3, 2))[0],
+        "callType": rng.choices(("sales", "service", "billing"), (5, 3, 2))[0],
         "notes": rng.choice(ODD_NOTES if rng.random() < 0.05 else NOTES),
-        "primary_intent": rng.choice(INTENTS), "secondary_intent": rng.choice((*INTENTS, None)),
-        "resolution_reason": rng.choice(REASONS), "summary": rng.choice(SUMMARIES),
+        "primaryIntent": rng.choice(INTENTS), "secondaryIntent": rng.choice((*INTENTS, None)),
+        "resolutionReason": rng.choice(REASONS), "summary": rng.choice(SUMMARIES),
     }  # fmt: skip
 
     def judged() -> Item:
@@ -229,7 +229,7 @@ def _scores(rng: Random) -> Item:
     if scores and rng.random() > 0.01:
         percent = Decimal(10) * sum(scores.values(), Decimal()) / len(scores)
         places = Decimal("0.00001" if rng.random() < 0.05 else "0.01")
-        attributes["overall_score"] = _typed(percent.quantize(places, ROUND_HALF_UP))
+        attributes["overallScore"] = _typed(percent.quantize(places, ROUND_HALF_UP))
     return attributes
 
 

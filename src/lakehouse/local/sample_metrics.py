@@ -1,13 +1,14 @@
 """Believable events of a tutoring service over the last 45 days, as its systems put them into Kinesis.
 
 `sample_metrics` yields the records of the stream `metric-events` in the order in which they are sent:
-sessions, inbound calls, the health of customers, supply and demand. The same arguments give the same
-records, to the byte.
+sessions, inbound calls, the health of customers, supply and demand. Each is an envelope with its figures
+inside `payload`. The same arguments give the same records, to the byte.
 
 Most students are well, so that only a handful of alerts arises; `STORIES` says which are not. On purpose,
 because real streams are like this: events that come late, or twice; sessions of which one end, the rating or
-the id is missing; an event without an id of its own, or of a type that nobody knows; scores with more
-decimals than the column; several events in one record, gzip, and one record that is torn.
+the id is missing; an event whose id stands inside `payload`, or that has none, or is of a type that nobody
+knows; a `payload` that is JSON text; times without a zone; scores with more decimals than the column;
+several events in one record, gzip, and one record that is torn.
 
 No event is within `CLEAR` of 7, 14 or 30 days before `now`, so that what the windows of these lengths hold
 does not change while somebody looks.
@@ -31,7 +32,7 @@ SPREAD = dt.timedelta(days=45)
 WINDOWS = (7, 14, 30)
 CLEAR = dt.timedelta(hours=2)
 
-Payload: TypeAlias = dict[str, Any]  # attribute name → JSON value
+Envelope: TypeAlias = dict[str, Any]  # event_type, timestamp, ingested_at, payload; some with an event_id
 
 
 @dataclass(frozen=True)
@@ -70,16 +71,16 @@ def sample_metrics(now: dt.datetime, *, seed: int = 7, students: int = 80) -> It
     ]
     # Stable: what is made first comes first.
     sent = sorted(_sent(rng, now, happened), key=lambda timed: timed[0])
-    records = list(_records(rng, [payload for _, payload in sent]))
+    records = list(_records(rng, [told for _, told in sent]))
     torn = Event(STREAM, "student-0000", b'{"event_id":"3f2a","event_type":"session_comp')
     yield from (*records[: len(records) // 2], torn, *records[len(records) // 2 :])
 
 
-def payloads(data: bytes) -> list[Payload]:
+def events_in(data: bytes) -> list[Envelope]:
     """The events in a record's data, numbers as int or Decimal; none if it is not JSON to its end."""
     text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode()
     decoder = json.JSONDecoder(parse_float=Decimal)
-    found: list[Payload] = []
+    found: list[Envelope] = []
     try:
         while text := text.strip():
             value, end = decoder.raw_decode(text)
@@ -90,10 +91,17 @@ def payloads(data: bytes) -> list[Payload]:
     return found
 
 
+def figures(event: Envelope) -> dict[str, Any]:
+    """What is inside an event's `payload`, an object or the text of one; numbers in a text as Decimal."""
+    payload = event["payload"]
+    inside: dict[str, Any] = json.loads(payload, parse_float=Decimal) if isinstance(payload, str) else payload
+    return inside
+
+
 # --- what happens ------------------------------------------------------------------------------------
 
 
-def _student(rng: Random, now: dt.datetime, number: int) -> Iterator[Payload]:
+def _student(rng: Random, now: dt.datetime, number: int) -> Iterator[Envelope]:
     """Everything that is told of one student."""
     story, student = STORIES.get(number % 40, "well"), f"student-{number:04}"
     sessions = [_moment(rng, now) for _ in range(rng.randint(2, 16))]
@@ -113,9 +121,9 @@ def _student(rng: Random, now: dt.datetime, number: int) -> Iterator[Payload]:
         yield _health(rng, at, student, rng.randint(least * 100, most * 100), sessions, calls)
 
 
-def _session(rng: Random, now: dt.datetime, student: str, start: dt.datetime) -> Iterator[Payload]:
+def _session(rng: Random, now: dt.datetime, student: str, start: dt.datetime) -> Iterator[Envelope]:
     """A session's start and end; one of them, its id or its rating may be missing."""
-    about: Payload = {
+    about: dict[str, Any] = {
         "student_id": student,
         "tutor_id": f"tutor-{rng.randrange(TUTORS):03}",
         "session_id": None if rng.random() < 0.04 else f"session-{rng.randrange(10**9):09}",
@@ -143,13 +151,13 @@ def _health(
     hundredths: int,
     sessions: list[dt.datetime],
     calls: list[dt.datetime],
-) -> Payload:
+) -> Envelope:
     """A health update; some report counts, of sessions now and then one that no event told of."""
 
     def within(times: list[dt.datetime], days: int) -> int:
         return sum(at - dt.timedelta(days=days) < time <= at for time in times)
 
-    told: Payload = {"student_id": student, "health_score": hundredths / 100}
+    told: dict[str, Any] = {"student_id": student, "health_score": hundredths / 100}
     if rng.random() < 0.7:
         week, month = within(sessions, 7), within(sessions, 30)
         more = rng.random() < 0.15
@@ -158,7 +166,7 @@ def _health(
     return _told(rng, "customer_health_update", at, **told)
 
 
-def _market(rng: Random, now: dt.datetime, subject: str, region: str) -> Iterator[Payload]:
+def _market(rng: Random, now: dt.datetime, subject: str, region: str) -> Iterator[Envelope]:
     """Supply and demand of one subject in one region, every few days; how it is at last says `DEMAND`."""
     times = sorted(_moment(rng, now) for _ in range(rng.randint(4, 12)))
     for at in times:
@@ -182,12 +190,22 @@ def _market(rng: Random, now: dt.datetime, subject: str, region: str) -> Iterato
         )
 
 
-def _told(rng: Random, kind: str, at: dt.datetime, **facts: Any) -> Payload:
-    written = at.isoformat(timespec="milliseconds")
-    event_id = str(uuid.UUID(int=rng.getrandbits(128), version=4))
-    own = {} if rng.random() < 0.005 else {"event_id": event_id}
-    timestamp = written if rng.random() < 0.1 else written.replace("+00:00", "Z")
-    return own | {"event_type": kind, "timestamp": timestamp} | facts
+def _told(rng: Random, kind: str, at: dt.datetime, **facts: Any) -> Envelope:
+    """The envelope: its id outside or inside `payload`, or nowhere; its times with a zone or without one."""
+    zone = rng.choices(("Z", "+00:00", ""), (60, 10, 30))[0]
+
+    def written(time: dt.datetime) -> str:
+        return time.isoformat(timespec="milliseconds").replace("+00:00", zone)
+
+    event_id = {"event_id": str(uuid.UUID(int=rng.getrandbits(128), version=4))}
+    place = rng.choices(("outside", "inside", "nowhere"), (695, 300, 5))[0]
+    inside = facts | (event_id if place == "inside" else {})
+    return (event_id if place == "outside" else {}) | {
+        "event_type": kind,
+        "timestamp": written(at),
+        "ingested_at": written(at + dt.timedelta(milliseconds=rng.randint(50, 3000))),
+        "payload": json.dumps(inside, ensure_ascii=False) if rng.random() < 0.1 else inside,
+    }
 
 
 def _moment(rng: Random, now: dt.datetime, newest: float = 0, oldest: float = SPREAD.days) -> dt.datetime:
@@ -203,24 +221,25 @@ def _moment(rng: Random, now: dt.datetime, newest: float = 0, oldest: float = SP
 # --- how it is sent ----------------------------------------------------------------------------------
 
 
-def _sent(rng: Random, now: dt.datetime, happened: list[Payload]) -> Iterator[tuple[dt.datetime, Payload]]:
+def _sent(rng: Random, now: dt.datetime, happened: list[Envelope]) -> Iterator[tuple[dt.datetime, Envelope]]:
     """When each is sent: mostly at once, sometimes days later; and some are sent once more."""
-    for payload in happened:
-        at = dt.datetime.fromisoformat(payload["timestamp"])
+    for told in happened:
+        at = dt.datetime.fromisoformat(told["timestamp"]).replace(tzinfo=dt.UTC)
         late = rng.random() < 0.06
         at = min(at + dt.timedelta(hours=rng.uniform(2, 90) if late else rng.random() / 3600), now)
-        yield at, payload
+        yield at, told
         # Sent once more, an event without an id of its own would be another event.
-        if rng.random() < 0.03 and "event_id" in payload:
-            yield min(at + dt.timedelta(minutes=rng.uniform(0.1, 600)), now), payload
+        if rng.random() < 0.03 and "event_id" in told | figures(told):
+            yield min(at + dt.timedelta(minutes=rng.uniform(0.1, 600)), now), told
 
 
-def _records(rng: Random, sent: Iterable[Payload]) -> Iterator[Event]:
+def _records(rng: Random, sent: Iterable[Envelope]) -> Iterator[Event]:
     """One event a record, or a few: a line each, end to end, or in an array; plain or gzipped."""
     waiting = iter(sent)
     while taken := list(islice(waiting, rng.choices((1, 2, 3, 5), (85, 7, 5, 3))[0])):
-        key = taken[0].get("student_id") or f"{taken[0]['subject']}/{taken[0]['region']}"
-        texts = [json.dumps(payload, ensure_ascii=False, separators=(",", ":")) for payload in taken]
+        about = figures(taken[0])
+        key = about.get("student_id") or f"{about['subject']}/{about['region']}"
+        texts = [json.dumps(told, ensure_ascii=False, separators=(",", ":")) for told in taken]
         form = rng.choices(("lines", "end to end", "array"), (6, 3, 1))[0] if len(texts) > 1 else "end to end"
         text = {
             "lines": "\n".join(texts) + "\n",

@@ -82,15 +82,15 @@ def analyst_figures(
     return sorted(rows, key=lambda row: (row.direction is not None, row.direction or "", row.answer_type))
 
 
-def scorecard_figures(scorecard_items: Iterable[Item], *, by: str = "call_type") -> list[ScorecardRow]:
-    """Count live scorecards and average `overall_score` by a text attribute; sorted (None first).
+def scorecard_figures(scorecard_items: Iterable[Item], *, by: str = "callType") -> list[ScorecardRow]:
+    """Count live scorecards and average `overallScore` by a text attribute; sorted (None first).
 
     A score is first rounded half up to four decimals, as its column is, decimal(10,4); one of seven
     digits or more before the point does not fit that column and counts as none.
     """
     groups: dict[str | None, list[Decimal | None]] = defaultdict(list)
     for item in scorecard_items:
-        number = item.get("overall_score", {}).get("N")
+        number = item.get("overallScore", {}).get("N")
         fits = number is not None and abs(Decimal(number)) < 1_000_000
         groups[item.get(by, {}).get("S")].append(_four_decimals(Decimal(number)) if fits else None)
 

@@ -35,15 +35,15 @@ SCORECARDS = Table(
         Column("datetime", "string", "When it was scored, as the source wrote it.", "datetime"),
         Column("scored_at_local", "timestamp_ntz", "When it was scored, the site's local time, no zone."),
         Column("agent", "string", "Agent who was scored.", "agent", pii=True),
-        Column("call_type", "string", "Kind of call.", "call_type"),
+        Column("call_type", "string", "Kind of call.", "callType"),
         Column("notes", "string", "Free notes.", "notes", pii=True),
         Column("outcome", "string", "How the call ended.", "outcome"),
-        Column("primary_intent", "string", "What the customer wanted.", "primary_intent"),
-        Column("secondary_intent", "string", "What else the customer wanted.", "secondary_intent"),
-        Column("resolution_reason", "string", "Why it was resolved, or was not.", "resolution_reason"),
+        Column("primary_intent", "string", "What the customer wanted.", "primaryIntent"),
+        Column("secondary_intent", "string", "What else the customer wanted.", "secondaryIntent"),
+        Column("resolution_reason", "string", "Why it was resolved, or was not.", "resolutionReason"),
         Column("summary", "string", "Summary of the call.", "summary", pii=True),
         Column("ingested_at", "timestamp", "When the source took the scorecard in, UTC.", "ingestedAt"),
-        Column("overall_score", "decimal(10,4)", "The overall score.", "overall_score"),
+        Column("overall_score", "decimal(10,4)", "The overall score.", "overallScore"),
         *(
             Column(f"score_{c}", "decimal(10,4)", f"Score for {c}.", f"scores.{name}.score")
             for c, name in CRITERIA.items()
