@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -30,10 +31,11 @@ CASES = [(folder, name) for folder, at in FOLDERS.items() for name in items(at)]
 
 
 def _members(value: object, path: str = "") -> Iterator[str]:
-    """Paths of the leaves; an object may be its JSON text."""
+    """Paths of the leaves, of which an empty object is one; an object may be its JSON text."""
     if isinstance(value, str) and value.startswith("{"):
-        value = json.loads(value)
-    if isinstance(value, Mapping):
+        with suppress(ValueError):  # then it is a text that begins like one
+            value = json.loads(value)
+    if isinstance(value, Mapping) and value:
         for name, member in value.items():
             yield from _members(member, f"{path}.{name}" if path else name)
     else:
@@ -134,8 +136,13 @@ def test_a_member_of_another_spelling_is_found_and_named(member: str) -> None:
 
 
 def test_figures_beside_the_payload_of_an_event_are_not_read() -> None:
-    event = {"event_type": "session_started", "student_id": "s", "payload": {}}
+    event = {"event_type": "session_started", "student_id": "s", "payload": {"tutor_id": "t"}}
     assert unread(READ["metric_events"], [event]) == ["student_id"]
+
+
+def test_an_empty_object_is_a_member_and_a_text_in_braces_is_a_text() -> None:
+    card = {"guid": "g", "notes": "{no fees} twice", "more": {}}
+    assert unread(READ["scorecards"], [card]) == ["more"]
 
 
 AT = dt.datetime(2026, 1, 9, 12, tzinfo=dt.UTC)
