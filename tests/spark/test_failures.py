@@ -11,11 +11,10 @@ import pytest
 from pyspark.sql import SparkSession
 from tests.spark.support import ITEMS, Lake, change
 
+from lakehouse import ingest as module
 from lakehouse.errors import CorruptObjectError, StreamError
-from lakehouse.ingest import stream as module
-from lakehouse.ingest.failures import MESSAGE_LIMIT
-from lakehouse.ingest.lease import lease
-from lakehouse.ingest.stream import ingest
+from lakehouse.ingest import MESSAGE_LIMIT, ingest
+from lakehouse.lease import Lease
 
 
 @pytest.fixture
@@ -40,7 +39,7 @@ def test_a_stream_that_stops_is_in_the_books(lake: Lake) -> None:
     result = lake.ingest()["items"]
     assert isinstance(result.error, CorruptObjectError)
     [failure] = _failures(lake)
-    assert (failure["stream"], failure["source"], failure["error"]) == (
+    assert (failure["stream"], failure["table_name"], failure["error"]) == (
         *("items", "items"),
         "CorruptObjectError",
     )
@@ -50,7 +49,7 @@ def test_a_stream_that_stops_is_in_the_books(lake: Lake) -> None:
 
 
 def test_a_stream_that_ends_well_or_waits_for_another_is_not(lake: Lake) -> None:
-    with lease(lake.spark, lake.settings, lake.settings.stream_folder("items"), "items"):
+    with Lease(f"{lake.settings.checkpoints}/items", "items"):
         assert lake.ingest()["items"].error is not None
     assert lake.ingest()["items"].error is None
     assert _failures(lake) == []
@@ -93,7 +92,7 @@ class Dead:
 def test_a_session_that_is_gone_is_told_as_the_streams_error(lake: Lake, error: Exception) -> None:
     settings = replace(lake.settings, checkpoints=str(lake.folder / "other"))
     results = ingest(Dead(error), settings, lake.tables)  # type: ignore[arg-type]
-    assert [result.stream for result in results] == ["items", "writer_quarantine"]
+    assert [result.stream for result in results] == ["items", "quarantine"]
     for result in results:
         assert isinstance(result.error, StreamError)
         assert str(error) in str(result.error)

@@ -1,1 +1,0 @@
-"""The catalog: schemas, tables and views from their declarations, and what governs them."""

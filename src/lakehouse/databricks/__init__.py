@@ -1,1 +1,0 @@
-"""A Databricks workspace: the jobs in it, and the jobs that run there."""
