@@ -1,11 +1,14 @@
-"""How fast the ingest is, beside the floor and beside the plain way; every ratio from one run.
+"""How fast the ingest is, as a user runs it, beside a stream written by hand; every ratio from one run.
 
-    uv run python benchmarks/ingest.py [--records 200000] [--keys 20000] [--files 16] [--rounds 3]
+    uv run python benchmarks/ingest.py [--records 200000] [--rounds 3] [bulk] [small] [warm] [keys]
 
-floor        Spark reads the same objects with from_json and an explicit schema, and keeps nothing.
-parse        the project's own parser over the same lines, nothing kept.
-ingest       the whole stream: read, parse, stage, reduce, MERGE, progress; a new table each round.
-plain        what a first version looks like: from_json, latest row of each key, one MERGE a batch.
+bulk   `lakehouse ingest calls` into a new warehouse, a whole command, and benchmarks/by_hand.py, in turn.
+       Records of 0.9 KB with an attribute that no column names; one has 15,000 attributes.
+small  the same with 10,000 objects of ten records.
+warm   a batch of 100 records in a session that has done some: processor time of Java and of this process,
+       beside that of the bare Delta writes: one append to bronze, one MERGE, one append to the books, of rows
+       that are made before the clock starts.
+keys   a batch of 100 random keys into tables of 10,000 and of a million rows.
 """
 
 from __future__ import annotations
@@ -13,150 +16,245 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import os
+import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import replace
+import uuid
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from delta.tables import DeltaTable
-from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse.catalog import set_up
-from lakehouse.ingest import ingest
-from lakehouse.local.session import local_session
-from lakehouse.local.warehouse import local_settings
-from lakehouse.parse import parse_lines
-from lakehouse.tables.calls import CALLS
+from lakehouse.ingest import bronze
+from lakehouse.ingest.batch import Stream, process_batch
+from lakehouse.ingest.bronze import Reach, within
+from lakehouse.ingest.commits import append_once, same
+from lakehouse.ingest.sources import lines_of
+from lakehouse.local.warehouse import local_settings, open_warehouse
+from lakehouse.sql.select import latest_of, select
+from lakehouse.table import Column
+from lakehouse.tables import table
 
-MEMBERS = [c.path.split(".")[1] for c in CALLS.columns if c.path and c.path.startswith("payload.")]
-SCHEMA = (
-    "callId string, callTimestampUTC string, _eventID string, _eventName string, _sequence string, "
-    "_approxStreamTs bigint, is_deleted boolean, updated_at string, "
-    f"payload struct<{', '.join(f'{m}: string' for m in MEMBERS)}>"
+CALLS = table("calls")
+TEXTS = (
+    *("agentId", "agentName", "allocation", "direction", "file_name", "firstOrFollowUp", "medium", "program"),
+    *("queueName", "sessionId", "siteName", "s3_bucket"),
 )
 
 
+def record(random: Random, number: int, keys: int) -> dict[str, Any]:
+    """A change record of about 0.9 KB, a tenth of them deletes, with an attribute that no column names."""
+    deleted = random.random() < 0.1
+    made: dict[str, Any] = {
+        "_eventID": f"{random.getrandbits(128):032x}",
+        "_eventName": "REMOVE" if deleted else "MODIFY",
+        "_sequence": f"2025-10-08T14:00:00.000/{number:040d}",
+        "_approxStreamTs": 1_759_932_000_000 + number,
+        "_ingestTs": 1_759_932_000_000 + number,
+        "is_deleted": deleted,
+        "callId": f"call-{random.randrange(keys):08d}",
+    }
+    if not deleted:
+        made["callTimestampUTC"] = "2025-10-08T14:34:19Z"
+        made["brandNew"] = {"text": f"{random.getrandbits(256):064x}"}
+        made["payload"] = {name: f"{random.getrandbits(64):016x}" for name in TEXTS}
+        made["payload"] |= {"siteId": 7, "tenantId": 12, "queueId": 5}
+    return made
+
+
+def land(landing: Path, records: int, objects: int, *, keys: int, first: int = 0, wide: bool = False) -> None:
+    """Records in equal gz objects; `wide`: the last one has 15,000 attributes."""
+    random = Random(first + 7)
+    folder = landing / "calls" / "dt=2025-10-08" / "HH=14"
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(objects):
+        with gzip.open(folder / f"{first:08d}-{number:05d}.ndjson.gz", "wt", compresslevel=1) as out:
+            for n in range(number * records // objects, (number + 1) * records // objects):
+                made = record(random, first + n, keys)
+                if wide and n == records - 1:
+                    made |= {f"attribute{a}": f"value {a}" for a in range(15_000)}
+                out.write(json.dumps(made, separators=(",", ":")) + "\n")
+
+
+# --- whole commands ----------------------------------------------------------------------------------
+
+
+def whole(landing: Path, folder: Path, rounds: int) -> dict[str, list[float]]:
+    """Seconds of both commands, in turn, each into a warehouse of its own."""
+    seconds: dict[str, list[float]] = {"lakehouse ingest calls": [], "by hand": []}
+    for number in range(rounds):
+        for name, taken in seconds.items():
+            to = str(folder / f"{name.replace(' ', '-')}-{number}")
+            here = Path(__file__).with_name("by_hand.py")
+            ours = [sys.executable, "-m", "lakehouse.cli", "ingest", "calls", "--landing", str(landing)]
+            command = (
+                [*ours, "--warehouse", to]
+                if name.startswith("lake")
+                else [sys.executable, str(here), str(landing), to]
+            )
+            started = time.perf_counter()
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            taken.append(time.perf_counter() - started)
+    return seconds
+
+
+# --- warm batches ------------------------------------------------------------------------------------
+
+
+class Warm:
+    """A session, and batches of 100 in it, by the project and as bare writes."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "landing").mkdir(parents=True)
+        self.folder = folder
+        self.settings = local_settings(folder / "warehouse", landing=str(folder / "landing"))
+        self.spark = open_warehouse(self.settings, (CALLS,))
+        self.java = int(self.spark._jvm.java.lang.ProcessHandle.current().pid())  # type: ignore[union-attr]
+        source = lines_of(self.settings, "calls")
+        name = f"calls/{uuid.uuid4().hex[:12]}"
+        self.stream = Stream("calls", "calls", source, self.settings, (CALLS,), str(folder), "run", name)
+        self.number = 0
+
+    def processor(self) -> float:
+        """Seconds of processor that Java and this process have taken."""
+        fields = Path(f"/proc/{self.java}/stat").read_text().rpartition(")")[2].split()
+        own = resource.getrusage(resource.RUSAGE_SELF)
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") + own.ru_utime + own.ru_stime
+
+    def lines(self, keys: int) -> DataFrame:
+        """The next object of 100 records, as a batch."""
+        self.number += 1
+        place = self.folder / f"batch-{self.number}"
+        land(place, 100, 1, keys=keys, first=1_000_000 * self.number)
+        text = self.spark.read.option("recursiveFileLookup", "true").option("lineSep", "\n").text(str(place))
+        return text.select("value", F.col("_metadata.file_path").alias("_source_file"))
+
+    def batch(self, keys: int) -> tuple[float, float]:
+        """One batch of the project: seconds, and seconds of processor."""
+        lines, number = self.lines(keys), self.number
+        return self.clock(lambda: process_batch(self.stream, lines, number))
+
+    def bare(self, keys: int) -> tuple[float, float]:
+        """The same writes, of rows that are there already."""
+        lines, number, spark = self.lines(keys), self.number, self.spark
+        stored = str(self.folder / f"stored-{number}")
+        bronze.of_lines(lines, CALLS).drop("value").write.parquet(stored)
+        rows = spark.read.parquet(stored)
+        bronze.append(rows, f"{self.settings.schema('ops')}.scratch", "scratch/000000000000", number, number)
+        where = within([Reach("scratch/000000000000", number - 1, number)])
+        spark.sql(
+            f"CREATE OR REPLACE TEMP VIEW scratch AS SELECT * FROM {self.settings.schema('ops')}.scratch"
+        )
+        latest = spark.sql(select(CALLS, latest_of("scratch", where)))
+        latest.write.parquet(stored + "-latest")
+        changes = spark.read.parquet(stored + "-latest").withColumn("_applied_at", F.current_timestamp())
+        values = {f"`{c.name}`": F.col(f"s.{c.name}") for c in CALLS.all_columns}
+        books = spark.table(self.settings.table("ops", "batches")).limit(1).localCheckpoint()
+
+        def write() -> None:
+            bronze.append(rows, self.stream.bronze, "bare/000000000000", number, number)
+            (
+                DeltaTable.forName(spark, self.settings.table("silver", "calls"))
+                .alias("t")
+                .merge(changes.alias("s"), same(CALLS.keys))
+                .whenMatchedUpdate(condition=F.col("s._sequence") > F.col("t._sequence"), set=values)  # type: ignore[arg-type]
+                .whenNotMatchedInsert(values=values)  # type: ignore[arg-type]
+                .execute()
+            )
+            append_once(books, self.settings.table("ops", "batches"), writer="bare", version=number)
+
+        return self.clock(write)
+
+    def clock(self, work: Callable[[], None]) -> tuple[float, float]:
+        """Seconds, and seconds of processor, of some work."""
+        started, before = time.perf_counter(), self.processor()
+        work()
+        return time.perf_counter() - started, self.processor() - before
+
+    def fill(self, rows: int) -> None:
+        """Make the state table one of so many rows."""
+        name = self.settings.table("silver", "calls")
+        known = {
+            "call_id": "concat('call-', lpad(CAST(id AS STRING), 8, '0'))",
+            "_sequence": "concat('2025-10-08T14:00:00.000/', repeat('0', 40))",
+            "is_deleted": "false",
+        }
+
+        def made(column: Column) -> str:
+            text = "sha2(CAST(id AS STRING), 256)" if column.type == "string" else "NULL"
+            return f"{known.get(column.name, f'CAST({text} AS {column.type})')} AS `{column.name}`"
+
+        columns = [made(column) for column in CALLS.all_columns]
+        self.spark.sql(f"DELETE FROM {name}")
+        self.spark.range(rows).selectExpr(*columns).write.format("delta").mode("append").saveAsTable(name)
+        self.spark.sql(f"OPTIMIZE {name}")
+
+
+def median(values: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Of seconds, and of seconds of processor."""
+    return statistics.median(v[0] for v in values), statistics.median(v[1] for v in values)
+
+
 def main() -> None:
-    """Parse the arguments, make the input, time each way in turn, print the medians and the ratios."""
+    """Parse the arguments, make the input, time each way in turn, print medians and ratios."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("what", nargs="*", default=["bulk", "small", "warm", "keys"])
     parser.add_argument("--records", type=int, default=200_000)
-    parser.add_argument("--keys", type=int, default=20_000)
-    parser.add_argument("--files", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 1_000_000])
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        make_landing(folder / "landing", args.records, args.keys, args.files)
-        spark = local_session(folder / "warehouse", memory="6g", quick=False)
-        ways: dict[str, Callable[[int], None]] = {
-            "floor": lambda _: keep_nothing(
-                lines(spark, folder)
-                .select(F.from_json("value", SCHEMA).alias("r"))
-                .select("r.*", "r.payload.*")
-            ),
-            "parse": lambda _: keep_nothing(parse_lines(lines(spark, folder), CALLS)),
-            "ingest": lambda n: run_ingest(spark, folder, n),
-            "plain": lambda n: run_plain(spark, folder, n),
-        }
-        seconds: dict[str, list[float]] = {name: [] for name in ways}
-        for number in range(args.rounds + 1):  # the first round warms Java up
-            for name, way in ways.items():
-                started = time.perf_counter()
-                way(number)
-                if number:
-                    seconds[name].append(time.perf_counter() - started)
-    report(args, seconds)
+        shapes = {"bulk": (args.records, 16, True), "small": (100_000, 10_000, False)}
+        for what, (records, objects, wide) in shapes.items():
+            if what in args.what:
+                land(folder / what, records, objects, keys=records // 10, wide=wide)
+                print(f"{what}: {records:,} records in {objects:,} objects, whole commands, seconds")
+                show(whole(folder / what, folder / f"{what}-into", args.rounds))
+        if {"warm", "keys"} & set(args.what):
+            measure_warm(Warm(folder / "warm"), args)
 
 
-def make_landing(landing: Path, records: int, keys: int, files: int) -> None:
-    """Change records of about 0.9 KB, a tenth of them deletes, keys at random, in equal gz objects."""
-    random = Random(7)
-    folder = landing / "calls" / "dt=2025-10-08" / "HH=14"
-    folder.mkdir(parents=True)
-    for file in range(files):
-        with gzip.open(folder / f"{file:04d}.ndjson.gz", "wt", compresslevel=1) as out:
-            for number in range(file * records // files, (file + 1) * records // files):
-                deleted = random.random() < 0.1
-                record: dict[str, Any] = {
-                    "_eventID": f"{random.getrandbits(128):032x}",
-                    "_eventName": "REMOVE" if deleted else "MODIFY",
-                    "_sequence": f"2025-10-08T14:00:00.000/{number:040d}",
-                    "_approxStreamTs": 1_759_932_000_000 + number,
-                    "_ingestTs": 1_759_932_000_000 + number,
-                    "is_deleted": deleted,
-                    "callId": f"call-{random.randrange(keys):08d}",
-                }
-                if not deleted:
-                    record["callTimestampUTC"] = "2025-10-08T14:34:19Z"
-                    record["payload"] = {m: f"{random.getrandbits(64):016x}" for m in MEMBERS} | {
-                        "siteId": 7,
-                        "tenantId": 12,
-                        "queueId": 5,
-                    }
-                out.write(json.dumps(record, separators=(",", ":")) + "\n")
+def measure_warm(warm: Warm, args: argparse.Namespace) -> None:
+    """Batches of 100 in one session."""
+    for _ in range(12):
+        warm.batch(keys=20_000)
+    if "warm" in args.what:
+        found: dict[str, list[tuple[float, float]]] = {"lakehouse": [], "bare writes": []}
+        for _ in range(max(5, args.rounds)):
+            found["lakehouse"].append(warm.batch(keys=20_000))
+            found["bare writes"].append(warm.bare(keys=20_000))
+        print("\nwarm: a batch of 100 records, medians")
+        ours, bare = median(found["lakehouse"]), median(found["bare writes"])
+        for name, (seconds, processor) in (("lakehouse", ours), ("bare writes", bare)):
+            print(f"  {name:24}{seconds:8.2f} s{processor:8.2f} s of processor")
+        print(f"  ratio {ours[1] / bare[1]:.2f} of processor, {ours[0] / bare[0]:.2f} of time")
+    if "keys" in args.what:
+        print("\nkeys: a batch of 100 random keys, by rows of the table, medians")
+        for rows in args.rows:
+            warm.fill(rows)
+            times = [warm.batch(keys=rows) for _ in range(max(5, args.rounds))]
+            seconds, processor = median(times)
+            print(f"  {rows:>12,} rows{seconds:8.2f} s{processor:8.2f} s of processor")
 
 
-def lines(spark: SparkSession, folder: Path) -> DataFrame:
-    """The landed lines as a batch."""
-    text = spark.read.option("recursiveFileLookup", "true").text(str(folder / "landing"))
-    return text.select("value", F.lit("x").alias("_source_file"))
-
-
-def keep_nothing(frame: DataFrame) -> None:
-    """Compute every column of every row."""
-    frame.write.format("noop").mode("overwrite").save()
-
-
-def run_ingest(spark: SparkSession, folder: Path, number: int) -> None:
-    """The product's stream into a table of its own."""
-    table = replace(CALLS, name=f"calls_{number}", view=None)
-    settings = local_settings(folder / "warehouse", landing=str(folder / "landing"))
-    set_up(spark, settings, [table])
-    for result in ingest(spark, settings, [table]):
-        if result.error:
-            raise result.error
-
-
-def run_plain(spark: SparkSession, folder: Path, number: int) -> None:
-    """A first version: no quarantine, no rescue, no tombstones, no progress."""
-    name = f"default.plain_{number}"
-    empty = spark.createDataFrame([], SCHEMA)
-    empty.write.format("delta").saveAsTable(name)
-
-    def merge(batch: DataFrame, _: int) -> None:
-        rows = batch.select(F.from_json("value", SCHEMA).alias("r")).select("r.*")
-        newest = Window.partitionBy("callId").orderBy(F.col("_sequence").desc())
-        latest = rows.withColumn("n", F.row_number().over(newest)).where("n = 1").drop("n")
-        target = DeltaTable.forName(batch.sparkSession, name).alias("t")
-        merge = target.merge(latest.alias("s"), "t.callId = s.callId").whenMatchedDelete("s.is_deleted")
-        merge.whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
-
-    stream = spark.readStream.schema("value string").option("recursiveFileLookup", "true")
-    query = (
-        stream.text(str(folder / "landing" / "calls"))
-        .writeStream.foreachBatch(merge)
-        .option("checkpointLocation", str(folder / f"plain-{number}"))
-        .trigger(availableNow=True)
-        .start()
-    )
-    query.awaitTermination()
-
-
-def report(args: argparse.Namespace, seconds: dict[str, list[float]]) -> None:
-    """Medians, records per second, and ratios to the floor and to the plain way."""
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    print(f"{args.records:,} records, {args.keys:,} keys, {args.files} objects, median of {args.rounds}\n")
-    print(f"{'':10}{'seconds':>10}{'records/s':>12}{'/ floor':>10}{'/ plain':>10}")
-    for name, median in medians.items():
-        rate, floor, plain = args.records / median, median / medians["floor"], median / medians["plain"]
-        print(f"{name:10}{median:10.2f}{rate:12,.0f}{floor:10.2f}{plain:10.2f}")
+def show(seconds: dict[str, list[float]]) -> None:
+    """Medians, and the ratio of the first to the second."""
+    medians = {name: statistics.median(taken) for name, taken in seconds.items()}
+    for name, taken in seconds.items():
+        print(f"  {name:24}{medians[name]:8.1f}   ({', '.join(f'{s:.1f}' for s in taken)})")
+    ours, plain = medians.values()
+    print(f"  ratio {ours / plain:.2f}")
 
 
 if __name__ == "__main__":

@@ -21,9 +21,9 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from lakehouse.catalog import set_up
+from lakehouse.catalog.set_up import set_up
 from lakehouse.gold.entities import refresh_metrics
-from lakehouse.ingest import ingest
+from lakehouse.ingest.stream import ingest
 from lakehouse.local.session import local_session
 from lakehouse.settings import Settings
 from lakehouse.tables.metric_events import METRIC_EVENTS
@@ -53,6 +53,7 @@ def _measure(spark: SparkSession, folder: Path, size: int) -> tuple[str, ...]:
     settings = Settings(
         landing=str(folder / "landing"),
         checkpoints=str(folder / "checkpoints"),
+        bronze=f"bronze_{size}",
         silver=f"silver_{size}",
         gold=f"gold_{size}",
         ops=f"ops_{size}",

@@ -10,9 +10,10 @@ import argparse
 
 from pyspark.sql import SparkSession
 
+from lakehouse.databricks.job import add_flag, add_settings, end, settings_from, tables_from
 from lakehouse.errors import LeaseHeldError
-from lakehouse.ingest import Result, Trigger, ingest
-from lakehouse.job import add_flag, add_settings, end, settings_from, tables_from
+from lakehouse.ingest.stream import Result, ingest
+from lakehouse.ingest.trigger import Trigger
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,22 +28,28 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--wait", type=float, default=0.0, help="seconds to wait for a checkpoint's other holder"
     )
+    add_flag(parser, "--from-the-beginning", "read all of landing into bronze again, under new checkpoints")
     add_flag(parser, "--leave-held", "a checkpoint that is held after all is its holder's business: no error")
     args = parser.parse_args(argv)
     spark = SparkSession.builder.getOrCreate()
     spark.conf.set("spark.sql.session.timeZone", "UTC")
     results = ingest(
-        spark, settings_from(args), tables_from(args), args.trigger, wait=args.wait, on_end=_report
+        spark,
+        settings_from(args),
+        tables_from(args),
+        args.trigger,
+        wait=args.wait,
+        from_the_beginning=args.from_the_beginning,
+        on_end=_report,
     )
     left = LeaseHeldError if args.leave_held else ()
     return 1 if any(r.error and not isinstance(r.error, left) for r in results) else 0
 
 
 def _report(result: Result) -> None:
-    print(
-        f"{result.stream}: {result.batches}, {result.seconds:.1f} s, {result.error or 'ended well'}",
-        flush=True,
-    )
+    for table, batches in result.tables.items():
+        print(f"{result.stream} → {table}: {batches}", flush=True)
+    print(f"{result.stream}: {result.seconds:.1f} s, {result.error or 'ended well'}", flush=True)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ import argparse
 
 from pyspark.sql import SparkSession
 
-from lakehouse.job import add_flag, add_settings, end, settings_from, tables_from
-from lakehouse.maintain import maintain
+from lakehouse.databricks.job import add_flag, add_settings, end, settings_from, tables_from
+from lakehouse.operations.maintain import maintain
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -12,8 +12,8 @@ import os
 from pyspark.sql import SparkSession
 
 from lakehouse.aws.publish import DEFAULT_BUS, DEFAULT_SOURCE, EventBus, events_client
+from lakehouse.databricks.job import add_credentials, add_settings, credentials_from, end, settings_from
 from lakehouse.gold.outbox import publish_due
-from lakehouse.job import add_credentials, add_settings, credentials_from, end, settings_from
 
 
 def main(argv: list[str] | None = None) -> int:

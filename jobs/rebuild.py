@@ -1,4 +1,5 @@
-"""Job: make state tables anew from landing, each put into its place in one commit. Stop their streams first.
+"""Job: bring state tables to what bronze says of them, in one MERGE of what differs each. Stop their streams
+first.
 
     python jobs/rebuild.py --catalog main --landing /Volumes/main/ops/landing \\
         --checkpoints /Volumes/main/ops/checkpoints --tables calls
@@ -10,8 +11,8 @@ import argparse
 
 from pyspark.sql import SparkSession
 
-from lakehouse.job import add_flag, add_settings, end, settings_from, tables_from
-from lakehouse.rebuild import rebuild
+from lakehouse.databricks.job import add_flag, add_settings, end, settings_from, tables_from
+from lakehouse.operations.rebuild import rebuild
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -20,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_settings(parser)
-    add_flag(parser, "--complete", "landing has everything since the beginning: take my word")
+    add_flag(parser, "--complete", "bronze has everything since the beginning: take my word")
     parser.add_argument("--wait", type=float, default=0.0, help="seconds to wait for a stream to stop")
     args = parser.parse_args(argv)
     if not args.tables:

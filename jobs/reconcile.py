@@ -13,9 +13,9 @@ from functools import partial
 
 from pyspark.sql import SparkSession
 
-from lakehouse import job
 from lakehouse.aws.source import open_source
-from lakehouse.reconcile import reconcile
+from lakehouse.databricks import job
+from lakehouse.operations.reconcile import reconcile
 
 
 def main(argv: list[str] | None = None) -> int:

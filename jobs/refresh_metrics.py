@@ -10,8 +10,8 @@ import argparse
 
 from pyspark.sql import SparkSession
 
+from lakehouse.databricks.job import add_flag, add_settings, end, settings_from
 from lakehouse.gold.entities import refresh_metrics
-from lakehouse.job import add_flag, add_settings, end, settings_from
 from lakehouse.settings import parse_time
 
 

@@ -1,4 +1,5 @@
-"""Job: create schemas, tables and views, add columns that declarations have gained, and tag, grant, mask.
+"""Job: create schemas, tables and views, add and fill columns that declarations have gained, and tag, grant,
+mask.
 
     python jobs/setup.py --catalog main --landing /Volumes/main/ops/landing \\
         --checkpoints /Volumes/main/ops/checkpoints
@@ -11,9 +12,10 @@ from dataclasses import replace
 
 from pyspark.sql import SparkSession
 
-from lakehouse.catalog import set_up
-from lakehouse.governance import Governance
-from lakehouse.job import add_flag, add_settings, end, settings_from, tables_from
+from lakehouse.catalog.governance import Governance
+from lakehouse.catalog.set_up import set_up
+from lakehouse.databricks.job import add_flag, add_settings, end, settings_from, tables_from
+from lakehouse.ingest.fill import fill
 from lakehouse.settings import PII_READERS
 
 
@@ -34,7 +36,10 @@ def main(argv: list[str] | None = None) -> int:
         governance = Governance(
             args.analysts or None, args.operators or None, not args.no_predictive_optimization
         )
-    set_up(SparkSession.builder.getOrCreate(), settings, tables_from(args), governance)
+    spark, tables = SparkSession.builder.getOrCreate(), tables_from(args)
+    spark.conf.set("spark.sql.session.timeZone", "UTC")
+    set_up(spark, settings, tables, governance)
+    fill(spark, settings, tables)
     return 0
 
 

@@ -26,12 +26,13 @@ USE IDENTIFIER(:catalog || '.' || :ops)
 -- MAGIC %md
 -- MAGIC ## Streams
 -- MAGIC
--- MAGIC `lag_seconds` is the time from the newest change of a batch to its end: what a reader of gold waits. After a
--- MAGIC backfill, and for documents that are older than the stream, it is the age of what came in.
+-- MAGIC A stream has a row for each table that it feeds. `lag_seconds` is the time from the newest change of a batch to its
+-- MAGIC end: what a reader of gold waits. After a backfill, and for documents that are older than the stream, it is the age
+-- MAGIC of what came in.
 
 -- COMMAND ----------
 
-SELECT split_part(stream, '/', 1) AS stream, count(*) AS batches, sum(records) AS records,
+SELECT split_part(stream, '/', 1) AS stream, table_name, count(*) AS batches, sum(records) AS records,
   sum(upserts) AS upserts, sum(deletes) AS deletes, sum(stale) AS stale, sum(quarantined) AS quarantined,
   max(finished_at) AS last_batch,
   timestampdiff(MINUTE, max(finished_at), current_timestamp()) AS silent_minutes,
@@ -88,7 +89,9 @@ LIMIT 100
 -- COMMAND ----------
 
 -- MAGIC %md
--- MAGIC ## Rules that rows break, and attributes that no column takes
+-- MAGIC ## Rules that rows break, and values that do not fit their column
+-- MAGIC
+-- MAGIC Such a value is null in its column, and whole in bronze.
 
 -- COMMAND ----------
 
@@ -99,11 +102,11 @@ ORDER BY upserts DESC
 
 -- COMMAND ----------
 
-SELECT table_name, sum(rescued) AS rescued, max(finished_at) AS newest
+SELECT table_name, sum(misfits) AS misfits, max(finished_at) AS newest
 FROM batches
-WHERE rescued > 0
+WHERE misfits > 0
 GROUP BY ALL
-ORDER BY rescued DESC
+ORDER BY misfits DESC
 
 -- COMMAND ----------
 
@@ -123,6 +126,27 @@ SELECT table_name, max(floor) AS floor, max(raised_at) AS raised_at
 FROM floors
 GROUP BY table_name
 ORDER BY table_name
+
+-- COMMAND ----------
+
+-- MAGIC %md
+-- MAGIC ## Since when bronze is complete, and who holds which checkpoint
+-- MAGIC
+-- MAGIC A rebuild asks for the first. A lease that has been silent for a quarter of an hour is nobody's.
+
+-- COMMAND ----------
+
+SELECT source, max_by(since, noted_at) AS complete_since, max_by(basis, noted_at) AS basis, max(noted_at) AS noted_at
+FROM completeness
+GROUP BY source
+ORDER BY source
+
+-- COMMAND ----------
+
+SELECT name, holder, renewed_at
+FROM leases
+WHERE token IS NOT NULL
+ORDER BY name
 
 -- COMMAND ----------
 

@@ -3,15 +3,17 @@
     LakehouseError
     ├── ConfigurationError          a setting, an argument or a table file is wrong
     │   ├── TableDefinitionError    a Table or Column that cannot work
+    │   ├── ColumnTypeError         a column has another type than its declaration
     │   ├── UnknownTableError       a name that no table file declares
     │   └── PlatformError           Java, Spark jars or an extra are missing on this machine
     ├── DataError                   what lies in landing cannot be applied
     │   ├── CorruptObjectError      a torn or corrupt object stops its stream
-    │   └── IncompleteLandingError  landing may not hold all that a table is to be made anew from
+    │   └── IncompleteBronzeError   bronze may not have all that a table is to be brought to
     ├── LeaseError                  the checkpoint belongs to somebody else
     │   ├── LeaseHeldError          another process holds it now
     │   └── LeaseLostError          another process took it from us
-    ├── StreamError                 a table's stream stopped for another reason
+    ├── StreamError                 a source's stream stopped for another reason
+    │   ├── CheckpointError         the checkpoint was set back, or is not that of the stream
     │   └── DeliveryError           the local poller could not deliver a batch (lakehouse.local.poller)
     ├── SourceError                 a table, a bucket or a server of the source does not answer as it should
     │   ├── SnapshotRefusedError    a snapshot would leave a gap between itself and the stream
@@ -51,6 +53,21 @@ class TableDefinitionError(ConfigurationError):
         super().__init__(f"Table {table!r}: {problem}")
 
 
+class ColumnTypeError(ConfigurationError):
+    """A column of a table that is there has another type than its declaration."""
+
+    def __init__(self, table: str, column: str, there: str, declared: str) -> None:
+        self.table = table
+        self.column = column
+        self.there = there
+        self.declared = declared
+        super().__init__(
+            f"Table {table!r}: column {column!r} is {there} and is declared {declared}. Nothing was changed. "
+            "Declare it under a new name, which is filled from bronze; or drop the table, with the streams "
+            "stopped, and run this again: the next ingest makes it anew from bronze."
+        )
+
+
 class UnknownTableError(ConfigurationError):
     """A name that no file in lakehouse/tables declares."""
 
@@ -86,13 +103,13 @@ class CorruptObjectError(DataError):
         )
 
 
-class IncompleteLandingError(DataError):
-    """Landing may not hold all that a table is to be made anew from; nothing was done."""
+class IncompleteBronzeError(DataError):
+    """Bronze may not have all that a table is to be brought to; nothing was done."""
 
-    def __init__(self, table: str, landing: str, because: str, what_next: str) -> None:
+    def __init__(self, table: str, source: str, because: str, what_next: str) -> None:
         self.table = table
-        self.landing = landing
-        super().__init__(f"Table {table!r} is not rebuilt: {landing} {because}. {what_next}")
+        self.source = source
+        super().__init__(f"Table {table!r} is not rebuilt: bronze {because}. {what_next}")
 
 
 class LeaseError(LakehouseError):
@@ -104,26 +121,25 @@ class LeaseHeldError(LeaseError):
 
     transient = True
 
-    def __init__(self, stream: str, holder: str, path: str, age_seconds: float) -> None:
+    def __init__(self, stream: str, holder: str, place: str) -> None:
         self.stream = stream
         self.holder = holder
-        self.path = path
-        self.age_seconds = age_seconds
+        self.place = place
         super().__init__(
-            f"The checkpoint of {stream!r} is held by {holder} (last heartbeat {age_seconds:.0f} s ago, "
-            f"lease {path}). Stop that process, or wait for it: lakehouse ingest --wait."
+            f"The checkpoint of {stream!r} is held by {holder} ({place}). Stop that process, or wait for it: "
+            "lakehouse ingest --wait."
         )
 
 
 class LeaseLostError(LeaseError):
     """Another process took the checkpoint while this one was at work; this one stops."""
 
-    def __init__(self, stream: str, path: str, holder: str) -> None:
+    def __init__(self, stream: str, place: str, holder: str) -> None:
         self.stream = stream
-        self.path = path
+        self.place = place
         self.holder = holder
         super().__init__(
-            f"The lease {path} of {stream!r} now names {holder}: this process had been silent for too "
+            f"The lease of {stream!r} ({place}) now names {holder}: this process had been silent for too "
             "long and stops. The batch at hand is repeated by the new holder; nothing is lost."
         )
 
@@ -135,6 +151,22 @@ class StreamError(LakehouseError):
         self.stream = stream
         self.detail = detail
         super().__init__(f"The stream of {stream!r} stopped: {detail}")
+
+
+class CheckpointError(StreamError):
+    """Bronze has another batch under the number of this one: the checkpoint was set back, or is another's."""
+
+    def __init__(self, stream: str, folder: str, batch_id: int, object_: str) -> None:
+        self.folder = folder
+        self.batch_id = batch_id
+        self.object = object_
+        super().__init__(
+            stream,
+            f"batch {batch_id} of its checkpoint {folder} is not the batch of that number that bronze has "
+            f"({object_} is in one of them alone). The checkpoint was restored from a copy, or belongs to "
+            "another stream. Nothing was applied. Begin a new one, which reads landing again: lakehouse "
+            "ingest --from-the-beginning; what bronze has already changes nothing.",
+        )
 
 
 class SourceError(LakehouseError):

@@ -19,8 +19,8 @@ def _absolute(location: str) -> str:
     return location if "://" in location or not location else os.path.abspath(location)
 
 
-Layer = Literal["silver", "gold", "ops"]
-LAYERS: tuple[Layer, ...] = ("silver", "gold", "ops")
+Layer = Literal["bronze", "silver", "gold", "ops"]
+LAYERS: tuple[Layer, ...] = ("bronze", "silver", "gold", "ops")
 
 PII_READERS = "lakehouse_pii_readers"
 """The account group that sees personal data, if no other is named."""
@@ -63,11 +63,11 @@ class Settings:
         landing: folder or URL under which the writer lands change records, one folder a source.
         checkpoints: folder of the streams' checkpoints: a local path or `/Volumes/…`.
         documents: name of a document source → folder or URL where its documents lie.
-        catalog, silver, gold, ops: names of the catalog and of its schemas.
+        catalog, bronze, silver, gold, ops: names of the catalog and of its schemas.
         warehouse: folder for the tables of the local platform; None for managed tables.
         platform: `databricks` reads with Auto Loader, `local` with Spark's own file stream.
         max_files: how many landed objects a batch takes at most.
-        parquet: landing has Parquet objects too (the writer's LANDING_FORMAT): each table of change records
+        parquet: landing has Parquet objects too (the writer's LANDING_FORMAT): each source of change records
             gets a second stream, which reads them. NDJSON is always read: backfills, repairs and what is
             requeued land as that.
         file_events: on Databricks, find new objects through the external location's file events;
@@ -87,6 +87,7 @@ class Settings:
     checkpoints: str
     documents: Mapping[str, str] = field(default_factory=dict)
     catalog: str = "spark_catalog"
+    bronze: str = "bronze"
     silver: str = "silver"
     gold: str = "gold"
     ops: str = "ops"
@@ -99,7 +100,7 @@ class Settings:
     deletion_vectors: bool = True
 
     def __post_init__(self) -> None:
-        for name in (self.catalog, self.silver, self.gold, self.ops):
+        for name in (self.catalog, self.bronze, self.silver, self.gold, self.ops):
             if not _IDENTIFIER.fullmatch(name):
                 raise ConfigurationError(
                     f"{name!r} is no name for a catalog or schema: use letters, digits, _ and -."
@@ -128,6 +129,10 @@ class Settings:
         if not _IDENTIFIER.fullmatch(name):
             raise ConfigurationError(f"{name!r} is no name for a table: use letters, digits, _ and -.")
         return f"{self.schema(layer)}.`{name}`"
+
+    def stream_folder(self, stream: str) -> str:
+        """Where a stream has its checkpoint."""
+        return f"{self.checkpoints}/bronze/{stream}"
 
     def location(self, layer: Layer, name: str = "") -> str | None:
         """Where a schema or table lies; None where the catalog decides (managed tables)."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from lakehouse.errors import TableDefinitionError
+from lakehouse.sql.paths import is_path
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 LEAST_RETENTION_DAYS: Final = 2
 """Of tombstones. A floor that is younger could overtake a batch at work."""
 
+_CASTS = re.compile(r"(?i)(?<!try_)\bcast\s*\(|::")
 _VALIDITY = ("valid_from", "valid_to", "is_current")
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
-_ATTRIBUTE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _TYPE = re.compile(
     r"string|bigint|int|double|boolean|date|timestamp|timestamp_ntz|array<string>"
     r"|decimal\((?P<precision>\d{1,2}),(?P<scale>\d{1,2})\)"
@@ -34,47 +35,38 @@ def _is_type(text: str) -> bool:
     return 1 <= int(match["precision"]) <= 38 and int(match["scale"]) <= int(match["precision"])
 
 
-def _path_problems(columns: list[Column]) -> list[str]:
-    """Paths that cannot be read side by side."""
-    found: list[str] = []
-    plain = {path for c in columns if not c.as_json for path in c.paths}
-    spelling: dict[str, str] = {}
-    for whole in (path for column in columns for path in column.paths):
-        parts = whole.split(".")
-        for depth in range(1, len(parts) + 1):
-            path = ".".join(parts[:depth])
-            if depth < len(parts) and path in plain:
-                found.append(f"path {whole!r} goes through {path!r}, which another column takes as a value")
-            # Spark does not tell names apart that differ by case alone.
-            if spelling.setdefault(path.lower(), path) != path:
-                found.append(f"paths {path!r} and {spelling[path.lower()]!r} differ by case alone")
-    return found
-
-
 @dataclass(frozen=True, slots=True)
 class Column:
     """One column of a table.
 
-    `path` says which attribute of the item it is read from, members divided by dots
-    (`payload.agentId`); an object on the way may also arrive as its JSON text. None: the table's
-    `transform` makes it. `else_path` is read where `path` has no value that fits, or an empty text.
-    `type` is the Delta type. With `as_json` a string column holds the attribute, of whatever shape,
-    as JSON text.
+    Args:
+        name, type, comment: as the catalog has them; the type is Delta's.
+        path: where its value stands in a record (sql/paths.py: `payload.agentId`, `['first name'].x`), or
+            several such paths, of which the first counts where something is. A `string` column takes whatever
+            is there, an object as its JSON text; of another type, what does not fit is null, and counted.
+        sql: an expression over columns above it, with `try_cast` alone: it must not raise for any value. With
+            a path too, `{value}` in it is what was read there.
+        default: an expression over `_event_id`, `_changed_at` and the like, for where nothing is. A text of
+        no
+            characters then counts as nothing.
+        pii: it is personal data.
+
+    A column of a table of documents has none of path, sql and default: the table's `transform` makes it.
     """
 
     name: str
     type: str
     comment: str
-    path: str | None = None
-    as_json: bool = False
+    path: str | tuple[str, ...] | None = None
+    sql: str | None = None
+    default: str | None = None
     pii: bool = False
     not_null: bool = False
-    else_path: str | None = None
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """Every path that it is read from, the first one first; none if a transform makes it."""
-        return tuple(path for path in (self.path, self.else_path) if path)
+        """Its paths, the first that counts first."""
+        return (self.path,) if isinstance(self.path, str) else self.path or ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +111,6 @@ METADATA_COLUMNS: Final = (
     Column("_source_file", "string", "The landed object that the row came from."),
     Column("_applied_at", "timestamp", "When the row was written."),
     Column("updated_at", "string", "The item's own updated_at as landed, else the change time in ms."),
-    Column(
-        "_rescued_data",
-        "string",
-        "JSON of attributes that the table does not know or that do not fit their column.",
-        pii=True,
-    ),
 )
 """Columns that every state table has, after its key."""
 
@@ -143,16 +129,14 @@ class Table:
         comment: one sentence for the catalog.
         cluster_by: the clustering columns, at most four; the keys if not given.
         format: `changes` for change records, `documents` for one JSON document a file.
-        transform: adds the columns that have no `path`. It gets a frame with the columns that have one,
-            the metadata, and `_attributes` map<string,variant>, all that the record holds (for documents:
-            `_document` variant, `_document_key` string, `_source_file`, `_modified_at` timestamp). It may
-            set `_problem` and `_detail` to send a row to quarantine. What it makes of a column that has a
-            path must not change when it is applied again, as to a row that gains a column. That of a
-            document may make several rows of it, and set `is_deleted`.
+        transform: makes the rows of documents. It gets a frame with `_document` variant, `_document_key`
+            string, `_source_file`, `_modified_at` timestamp and the metadata, and adds every column. It may
+            set `_problem` and `_detail` to refuse a row, make several rows of a document, and set
+            `is_deleted`.
+        json_text: paths of objects that may also arrive as their JSON text. Columns are read from either.
         view: the gold view; every column of the live rows if not given.
         more_views: further gold views, created after the one above.
-        history: keep every change in `silver.<name>_history` (slowly changing dimension, type 2), and
-            show it as `gold.<name>_history`.
+        history: show every change as `gold.<name>_history` (slowly changing dimension, type 2).
         ttl_deletes: `apply` takes an expiry for a delete; `ignore` leaves the row alive (its history
             has the expiry nevertheless).
         tombstone_retention_days: how long a tombstone is kept before `maintain` may purge it. Tables of
@@ -174,6 +158,7 @@ class Table:
     transform: Callable[[DataFrame], DataFrame] | None = None
     view: View | None = None
     more_views: tuple[View, ...] = ()
+    json_text: tuple[str, ...] = ()
     history: bool = False
     ttl_deletes: Literal["apply", "ignore"] = "apply"
     tombstone_retention_days: int = 14
@@ -210,24 +195,12 @@ class Table:
             if column.name in taken or column.name.startswith("_"):
                 found.append(f"column {column.name!r} is declared twice or is a metadata column")
             taken.add(column.name)
-            found += [
-                f"column {column.name!r} has path {path!r}, which names no attribute"
-                for path in column.paths
-                if not all(_ATTRIBUTE.fullmatch(part) for part in path.split("."))
-            ]
-            if column.else_path and (column.as_json or not column.path or column.else_path == column.path):
-                found.append(
-                    f"column {column.name!r} has an else_path, so it needs another path, not as_json"
-                )
-            if column.as_json and (column.type != "string" or not column.path):
-                found.append(f"column {column.name!r} is as_json, so it must be a string with a path")
-            if column.path is None and self.transform is None:
-                found.append(f"column {column.name!r} has no path and the table has no transform to make it")
             if column.name in self.keys and column.type != "string":
                 found.append(f"key {column.name!r} must be a string: keys are compared as landed")
-            if column.path and self.format == "documents":
-                found.append(f"column {column.name!r} has a path; a document's columns come from transform")
-        found += _path_problems([c for c in self.columns if c.path])
+            found += self._origin_problems(column)
+        found += [f"json_text {path!r} names no attribute" for path in self.json_text if not is_path(path)]
+        if (self.transform is None) == (self.format == "documents"):
+            found.append("a table of documents needs a transform, and one of changes has none")
         known = set(names) | {c.name for c in METADATA_COLUMNS}
         missing = [c for c in self.cluster_by if c not in known]
         if missing or len(self.cluster_by) > 4:
@@ -243,6 +216,30 @@ class Table:
             found.append(f"it has a history, so no column of its own may be named {', '.join(_VALIDITY)}")
         return found + self._rule_problems()
 
+    def _origin_problems(self, column: Column) -> list[str]:
+        """What is wrong with where a column's value comes from."""
+        told = column.paths or column.sql is not None or column.default is not None
+        if self.format == "documents":
+            is_wrong = f"column {column.name!r} has a path; a document's columns come from transform"
+            return [is_wrong] if told else []
+        found = [
+            f"column {column.name!r} has path {path!r}, which names no attribute"
+            for path in column.paths
+            if not is_path(path)
+        ]
+        if not column.paths and column.sql is None:
+            found.append(f"column {column.name!r} has neither a path nor sql to make it")
+        if column.name in self.keys and (not column.paths or column.sql is not None):
+            found.append(f"key {column.name!r} must be read from a path, as it is")
+        if column.default is not None and not column.paths:
+            found.append(f"column {column.name!r} has a default, and no path that could be missing")
+        for text in filter(None, (column.sql, column.default)):
+            if ";" in text:
+                found.append(f"column {column.name!r} needs sql that is one expression")
+            if _CASTS.search(text):
+                found.append(f"column {column.name!r} casts, which stops the stream at a bad value: try_cast")
+        return found
+
     def _rule_problems(self) -> list[str]:
         found: list[str] = []
         for rule in self.rules:
@@ -252,7 +249,7 @@ class Table:
                 )
             if not rule.check.strip() or set(rule.check) & set("{};"):
                 found.append(f"rule {rule.name!r} needs a check that is one SQL condition without braces")
-            if re.search(r"(?i)(?<!try_)\bcast\s*\(|::", rule.check):
+            if _CASTS.search(rule.check):
                 found.append(f"rule {rule.name!r} casts, which stops the stream at a bad value: use try_cast")
             if rule.effect not in ("warn", "quarantine-from-gold"):
                 found.append(
@@ -271,7 +268,7 @@ class Table:
         return keys + METADATA_COLUMNS + self.columns[width:]
 
     @property
-    def _shown(self) -> str:
+    def shown(self) -> str:
         """The condition, as SQL, under which gold shows a row at all."""
         checks = (r.check for r in self.rules if r.effect == "quarantine-from-gold")
         return " AND ".join(f"coalesce(({check}), true)" for check in checks) or "true"
@@ -279,7 +276,7 @@ class Table:
     @property
     def live(self) -> str:
         """The rows that analysts may see, for a FROM clause: live ones that break no rule which hides."""
-        return f"(SELECT * FROM {{silver}}.`{self.name}` WHERE NOT is_deleted AND {self._shown})"  # noqa: S608 - declared names
+        return f"(SELECT * FROM {{silver}}.`{self.name}` WHERE NOT is_deleted AND {self.shown})"  # noqa: S608 - declared names
 
     @property
     def view_or_default(self) -> View:
@@ -296,9 +293,8 @@ class Table:
 
     @property
     def views(self) -> tuple[View, ...]:
-        """Every gold view of the table, each after those that it may read from."""
-        history = (self.history_view,) if self.history else ()
-        return (self.view_or_default, *map(self._over_live, self.more_views), *history)
+        """Its gold views but that of its history, each after those that it may read from."""
+        return (self.view_or_default, *map(self._over_live, self.more_views))
 
     def _over_live(self, view: View) -> View:
         query = view.query.replace("{live}", self.live)
@@ -310,63 +306,6 @@ class Table:
         return (self.source, *self.more_sources)
 
     @property
-    def streams(self) -> dict[str, Table]:
-        """The table by the name of each of its streams, as that stream sees it: with its one source."""
-        first = {self.name: replace(self, more_sources=())}
-        return first | {
-            f"{self.name}_{source}": replace(self, source=source, more_sources=())
-            for source in self.more_sources
-        }
-
-    @property
     def history_name(self) -> str:
-        """Name of the history table in silver and of its view in gold."""
+        """Name of the view of its history in gold."""
         return f"{self.name}_history"
-
-    @property
-    def history_view(self) -> View:
-        """Every version of every row, with the time in which it held.
-
-        `valid_from` is the running maximum of the change time in the order of changes; without one the
-        previous version's, else the time in the sequence (the stream's creation). So versions follow each
-        other without gap or overlap, whatever came in when. A snapshot or a repair tells what was there, not
-        since when: it shows only where no later change is as old, and not where the next one is an insert,
-        which it must have seen. Versions of no length are left out, and those that a rule keeps from gold.
-        """
-        keys = ", ".join(f"`{k}`" for k in self.keys)
-        names = ", ".join(f"`{c.name}`" for c in self.columns)
-        in_order = f"PARTITION BY {keys} ORDER BY _sequence"
-        ignored = "is_deleted AND _delete_kind <=> 'ttl'" if self.ttl_deletes == "ignore" else "false"
-        return View(
-            self.history_name,
-            f"Every version of every row and when it held: {self.comment}",
-            f"""
-WITH changes AS (
-  SELECT *,
-    instr(_sequence, '/-') > 0 OR instr(_sequence, '+') > 0 AS snapshot,
-    first(CASE WHEN _event_name IN ('INSERT', 'MODIFY', 'REMOVE') THEN _event_name END, true)
-      OVER ({in_order} ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS next_event,
-    min(_changed_at) OVER ({in_order} ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS earliest_later
-  FROM {{silver}}.`{self.history_name}` WHERE NOT ({ignored})
-),
-timed AS (
-  SELECT *,
-    CASE WHEN row_number() OVER ({in_order}) = 1
-      THEN coalesce(_changed_at, try_to_timestamp(substr(_sequence, 1, 23) || 'Z'), timestamp_seconds(0))
-      ELSE _changed_at END AS changed
-  FROM changes
-  WHERE NOT snapshot
-    OR (coalesce(earliest_later > _changed_at, true) AND (is_deleted OR NOT next_event <=> 'INSERT'))
-),
-started AS (
-  SELECT *, max(changed) OVER ({in_order} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS valid_from
-  FROM timed
-),
-versions AS (
-  SELECT *, lead(valid_from) OVER ({in_order}) AS valid_to FROM started
-)
-SELECT {names}, updated_at, is_deleted, valid_from, valid_to, valid_to IS NULL AS is_current
-FROM versions WHERE (valid_to IS NULL OR valid_to > valid_from) AND (is_deleted OR {self._shown})
-""",  # noqa: S608 - declared names
-            self.all_columns,
-        )

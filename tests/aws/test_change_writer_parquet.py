@@ -23,7 +23,7 @@ from change_writer.errors import SettingsError, UnsupportedStreamViewError
 from change_writer.handler import STREAM_KINDS, lambda_handler, make_plan
 from change_writer.parquet import SCHEMA_VERSION, VERSION_KEY, parquet_body
 from change_writer.settings import parse_settings
-from lakehouse import events
+from lakehouse import change_record
 from lakehouse.aws.writer import Writer
 
 NOW_MS = 1_767_880_000_000
@@ -53,7 +53,7 @@ def rows_in(body: bytes) -> list[dict[str, Any]]:
 
 def line_of(row: dict[str, Any]) -> bytes:
     """The NDJSON line that a row stands for: its metadata, and behind it the members of `item`."""
-    order = (*events.METADATA[:3], "_ingestTs", "is_deleted", "_approxStreamTs", "_deleteKind")
+    order = (*change_record.METADATA[:3], "_ingestTs", "is_deleted", "_approxStreamTs", "_deleteKind")
     metadata = {name: row[name] for name in order if row[name] is not None}
     head = json.dumps(metadata, ensure_ascii=False, separators=(",", ":"))[:-1]
     rest = row["item"][1:]
@@ -186,7 +186,9 @@ def test_the_columns_are_typed_and_the_file_says_its_schema() -> None:
         ("_deleteKind", "string", True),
         ("item", "string", False),
     ]
-    assert {*events.METADATA} - {f.name for f in file.schema_arrow} == {"updated_at"}  # that is in `item`
+    assert {*change_record.METADATA} - {f.name for f in file.schema_arrow} == {
+        "updated_at"
+    }  # that is in `item`
     assert file.metadata.metadata == {VERSION_KEY.encode(): str(SCHEMA_VERSION).encode()}
     group = file.metadata.row_group(0)
     columns = [group.column(i) for i in range(group.num_columns)]
@@ -284,7 +286,7 @@ def test_parquet_without_pyarrow_is_said_by_the_name_of_the_variable() -> None:
 
 
 def test_the_schema_is_the_one_that_the_reader_knows() -> None:
-    assert (SCHEMA_VERSION, VERSION_KEY) == (events.PARQUET_SCHEMA, events.PARQUET_SCHEMA_KEY)
+    assert (SCHEMA_VERSION, VERSION_KEY) == (change_record.PARQUET_SCHEMA, change_record.PARQUET_SCHEMA_KEY)
 
 
 def test_another_format_is_refused() -> None:

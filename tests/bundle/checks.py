@@ -36,8 +36,9 @@ from tests.bundle.resolver import ROOT, Bundle, BundleError, resolve
 from tests.bundle.shown import shown_problems
 
 from lakehouse import tables as declared
-from lakehouse.job import settings_from, tables_from
-from lakehouse.lease import EXPIRY_SECONDS
+from lakehouse.databricks.job import settings_from, tables_from
+from lakehouse.ingest.lease import EXPIRY_SECONDS
+from lakehouse.settings import LAYERS
 from lakehouse.table import Table
 
 TARGETS = ("dev", "staging", "prod")
@@ -85,6 +86,7 @@ _READ = {"USE_SCHEMA", "SELECT"}
 _WORK = {*_READ, "MODIFY", "CREATE_TABLE"}
 _FILES = {"READ_VOLUME", "WRITE_VOLUME"}
 MAY: Mapping[str, Mapping[str, set[str]]] = {
+    "schemas.bronze": {PRINCIPAL: _WORK, "operators": _READ},
     "schemas.silver": {PRINCIPAL: _WORK, "operators": _READ},
     "schemas.gold": {PRINCIPAL: _WORK, "operators": _READ, "analysts": _READ},
     "schemas.ops": {PRINCIPAL: _WORK, "operators": _READ},
@@ -410,7 +412,7 @@ def _places(bundle: Bundle, tables: Sequence[Table]) -> Iterator[str]:
         return "/".join(("/Volumes", *(str(found.get(n)) for n in ("catalog_name", "schema_name", "name"))))
 
     wanted = {"catalog": bundle.variables["catalog"], "checkpoints": path("checkpoints")}
-    wanted |= {layer: schemas.get(layer, {}).get("name") for layer in ("silver", "gold", "ops")}
+    wanted |= {layer: schemas.get(layer, {}).get("name") for layer in LAYERS}
     documents = {source for t in tables if t.format == "documents" for source in t.sources}
     for step in steps(bundle):
         # Repairs land with a conditional put, which a volume does not have.
@@ -419,14 +421,11 @@ def _places(bundle: Bundle, tables: Sequence[Table]) -> Iterator[str]:
         for option, value in (wanted | {"landing": landing}).items():
             if step.option(option) != [value]:
                 yield f"{step.where}: --{option} is {step.option(option)}, not {value!r}"
-        if "--trigger" in _known(step) or step.script == "jobs/rebuild.py":
+        if "--trigger" in _known(step):
             given = dict(pair.partition("=")[::2] for pair in step.option("documents"))
             if given != {source: path(source) for source in documents}:
                 yield f"{step.where}: the documents are {given}, and the tables have {sorted(documents)}"
-            told = ["no-file-events"]
-            if step.script != "jobs/rebuild.py":  # which reads both formats in any case
-                told.append("parquet")
-            for option in told:
+            for option in ("no-file-events", "parquet"):
                 if step.option(option) != [bundle.variables[option.replace("-", "_")]]:
                     yield f"{step.where}: --{option} is not as the variable says"
 
@@ -566,7 +565,7 @@ def _batch(job: Mapping[str, Any], written: Mapping[str, Any], rules: Mapping[st
 
 def _storage(bundle: Bundle, tables: Sequence[Table]) -> Iterator[str]:
     schemas, volumes = bundle.resources("schemas"), bundle.resources("volumes")
-    if set(schemas) != {"silver", "gold", "ops"}:
+    if set(schemas) != set(LAYERS):
         yield f"the schemas are {sorted(schemas)}"
     documents = {source for t in tables if t.format == "documents" for source in t.sources}
     missing = {"checkpoints", "landing", *documents} - set(volumes)

@@ -17,8 +17,8 @@ from databricks.labs.lsql.lakeview import Dashboard
 from sqlglot import exp
 from tests.bundle.resolver import ROOT, Bundle
 
-from lakehouse import ops
-from lakehouse.declared import all_views
+from lakehouse.catalog import ops
+from lakehouse.catalog.declared import all_views
 from lakehouse.table import Table
 
 ALERTS = {"freshness", "failed_batches", "quarantine", "tombstone_floor"}

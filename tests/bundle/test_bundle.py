@@ -107,7 +107,7 @@ def test_a_source_of_documents_that_is_new_is_missing_from_every_ingest() -> Non
         table("transcripts"), name="letters", source="letters", more_sources=(), view=None, more_views=()
     )
     found = problems(TEXTS, (*TABLES, new))
-    for job in ("ingest.ingest", "ingest_available_now.ingest", "rebuild.rebuild"):
+    for job in ("ingest.ingest", "ingest_available_now.ingest"):
         assert any(f"prod: jobs.{job}: the documents are" in p for p in found)
     assert any("no volume for ['letters']" in p for p in found)
 

@@ -11,12 +11,12 @@ from botocore.session import get_session
 from tests.bundle.checks import module_of, parser_of
 
 from lakehouse.aws.client import aws_client
+from lakehouse.databricks.job import credentials_from, end
 from lakehouse.errors import CorruptObjectError, LakehouseError, LeaseHeldError
-from lakehouse.ingest import Batches, Result
-from lakehouse.job import credentials_from, end
+from lakehouse.ingest.stream import Batches, Result
 
 PLACES = ["--landing=/x", "--checkpoints=/y"]
-HELD = LeaseHeldError("calls", "process 1 on a", "/y/calls/lease.json", 3.0)
+HELD = LeaseHeldError("calls", "process 1 on a", "/y/bronze/calls/lease")
 TORN = CorruptObjectError("scorecards", "s3://b/x.ndjson.gz", "torn")
 
 

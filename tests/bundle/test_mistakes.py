@@ -88,7 +88,7 @@ MISTAKES = {
     "an old environment": Mistake(SETUP, 'environment_version: "4"', 'environment_version: "1"', "is '1'"),
     "a status that is none": Mistake(MAIN, "stream: UNPAUSED", "stream: RUNNING", "RUNNING"),
     "a schema without a catalog": Mistake(
-        "schemas", "      catalog_name: ${var.catalog}\n", "", "schemas.silver"
+        "schemas", "      catalog_name: ${var.catalog}\n", "", "schemas.bronze"
     ),
     "an unknown section": Mistake(MAIN, "sync:\n", "synch:\n", "synch"),
     "a default that is no text": Mistake(
@@ -163,7 +163,7 @@ MISTAKES = {
     "a parameter that nothing uses": Mistake(
         HOURLY,
         "              - --wait={{job.parameters.wait}}\n",
-        "              - --wait=180\n",
+        "              - --wait=1200\n",
         "does not use",
     ),
     "a file of jobs that no job runs": Mistake(
@@ -181,6 +181,12 @@ MISTAKES = {
     # --- where things are ---
     "gold in the place of silver": Mistake(
         INGEST, "--silver=${resources.schemas.silver", "--silver=${resources.schemas.gold", "--silver is"
+    ),
+    "silver in the place of bronze": Mistake(
+        SETUP, "--bronze=${resources.schemas.bronze", "--bronze=${resources.schemas.silver", "--bronze is"
+    ),
+    "no place for what came": Mistake(
+        INGEST, "              - --bronze=${resources.schemas.bronze.name}\n", "", "--bronze is"
     ),
     "a schema by its bare name": Mistake(
         HOURLY,
@@ -221,17 +227,17 @@ MISTAKES = {
         INGEST, "--trigger=${var.stream_interval}", "--trigger=available-now", "ends at once"
     ),
     "gives up before a dead holder's lease ends": Mistake(
-        HOURLY, 'default: "180"', 'default: "60"', "must outlast"
+        HOURLY, 'default: "1200"', 'default: "600"', "must outlast"
     ),
-    "does not wait": Mistake(INGEST, "--wait=180", "--wait=0", "must outlast"),
+    "does not wait": Mistake(INGEST, "--wait=1200", "--wait=0", "must outlast"),
     "fails while the stream is at work": Mistake(
         HOURLY, 'default: "true"', 'default: "false"', "--leave-held"
     ),
     "a backfill that is skipped": Mistake(HOURLY, "enabled: true", "enabled: false", "would be skipped"),
     "some tables alone": Mistake(
         INGEST,
-        "              - --wait=180",
-        "              - --tables=calls\n              - --wait=180",
+        "              - --wait=1200",
+        "              - --tables=calls\n              - --wait=1200",
         "of all tables",
     ),
     "a table that is not compared": Mistake(
@@ -385,8 +391,9 @@ MISTAKES = {
         "checkpoints: prevent_destroy",
     ),
     "a schema that may be destroyed": Mistake(
-        "schemas", "      lifecycle:\n        prevent_destroy: true\n", "", "silver: prevent_destroy is None"
+        "schemas", "      lifecycle:\n        prevent_destroy: true\n", "", "bronze: prevent_destroy is None"
     ),
+    "no schema for what came": Mistake("schemas", "    bronze:\n", "    brass:\n", "which nothing defines"),
     "checkpoints in a bucket of ours": Mistake(
         "volumes",
         "volume_type: MANAGED",
@@ -429,11 +436,18 @@ MISTAKES = {
         "warehouse", "max_num_clusters: 1", "max_num_clusters: 0", "less than"
     ),
     # --- access ---
-    "analysts read silver": Mistake(
+    "analysts read bronze": Mistake(
         "access",
         "              privileges: &read [USE_SCHEMA, SELECT]\n",
         "              privileges: &read [USE_SCHEMA, SELECT]\n"
         "            - principal: ${var.analysts}\n              privileges: [SELECT]\n",
+        "schemas.bronze grants",
+    ),
+    "analysts read silver": Mistake(
+        "access",
+        "              privileges: *read\n        gold:",
+        "              privileges: *read\n"
+        "            - principal: ${var.analysts}\n              privileges: *read\n        gold:",
         "schemas.silver grants",
     ),
     "analysts write": Mistake(
@@ -472,7 +486,7 @@ MISTAKES = {
     ),
     "analysts cannot use the warehouse": Mistake("access", "level: CAN_USE", "level: CAN_VIEW", "permits"),
     "grants in dev": Mistake(
-        "access", "  prod:\n", "  dev:\n", "dev: schemas.silver: a grant without a principal"
+        "access", "  prod:\n", "  dev:\n", "dev: schemas.bronze: a grant without a principal"
     ),
     "analysts cannot open the dashboard": Mistake(
         "access",

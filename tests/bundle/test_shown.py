@@ -12,7 +12,7 @@ import pytest
 from tests.bundle.resolver import ROOT
 from tests.bundle.shown import dashboard_problems
 
-from lakehouse.declared import all_views
+from lakehouse.catalog.declared import all_views
 from lakehouse.report.dashboard import DAYS, dashboard
 from lakehouse.report.queries import queries
 from lakehouse.tables import TABLES

@@ -1,4 +1,4 @@
-// The server's half of Delta Connect, as far as the streams need it: a table by its name, its history, MERGE.
+// The server's half of Delta Connect, as far as the engine needs it: a table by its name, its history, MERGE.
 // Delta's own is in a jar (io.delta:delta-connect-server) that not every mirror of Maven Central has. What a client
 // sends is Delta's own message, read here by the descriptors that lie beside the compiled class.
 package org.apache.spark.sql.connect.lakehouse
@@ -58,14 +58,20 @@ class DeltaRelations extends RelationPlugin {
     var made: DeltaMergeBuilder = target.merge(Dataset.ofRows(planner.session, source), column(what("condition")))
     for (action <- what.all("matched_actions")) {
       val when = condition(action).fold(made.whenMatched())(made.whenMatched)
-      made = action.get("update_action").fold {
+      made = if (action.get("update_star_action").isDefined) when.updateAll()
+      else action.get("update_action").fold {
         action("delete_action")
         when.delete()
       }(update => when.update(values(update)))
     }
     for (action <- what.all("not_matched_actions")) {
       val when = condition(action).fold(made.whenNotMatched())(made.whenNotMatched)
-      made = when.insert(values(action("insert_action")))
+      made = if (action.get("insert_star_action").isDefined) when.insertAll()
+      else when.insert(values(action("insert_action")))
+    }
+    for (action <- what.all("not_matched_by_source_actions")) {
+      action("delete_action")
+      made = condition(action).fold(made.whenNotMatchedBySource())(made.whenNotMatchedBySource).delete()
     }
     made.execute().queryExecution.commandExecuted
   }

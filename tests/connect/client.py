@@ -20,13 +20,16 @@ from typing import Any
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from tests.connect.content import versions, views
+from tests.connect.content import held, versions, views
 from tests.connect.landed import FLOOR, land_torn
 
-from lakehouse import floors
-from lakehouse.catalog import set_up
-from lakehouse.ingest import Result, Trigger, ingest
-from lakehouse.merge import retrying
+from lakehouse.catalog.set_up import set_up
+from lakehouse.ingest import floors
+from lakehouse.ingest.commits import retrying
+from lakehouse.ingest.lease import TableLease
+from lakehouse.ingest.stream import Result, ingest
+from lakehouse.ingest.trigger import Trigger
+from lakehouse.operations.rebuild import rebuild
 from lakehouse.settings import Settings
 from lakehouse.tables import TABLES
 from lakehouse.tables.calls import CALLS
@@ -63,6 +66,8 @@ def main(given: str, report: str) -> None:
     found["closures"] = _try_closures(spark)
     found["interval"] = _at_an_interval(spark, settings)
     found["conflict"] = _conflict(spark, settings)
+    found["lease"] = _lease(spark, settings)
+    found["rebuilt"] = _rebuilt(spark, settings)
     torn = land_torn(settings)
     [result, *_] = ingest(spark, settings, [SCORECARDS])
     found["torn"] = {"path": str(torn), "error": type(result.error).__name__, "message": str(result.error)}
@@ -85,7 +90,7 @@ def _errors(results: list[Result]) -> dict[str, str | None]:
 
 def _forget_last_batch(settings: Settings, stream: str) -> Path:
     """Take the last entry from a checkpoint's log of commits, as after a crash before it; its path."""
-    commits = Path(settings.checkpoints) / stream / "checkpoint" / "commits"
+    commits = Path(settings.stream_folder(stream)) / "checkpoint" / "commits"
     last = max(int(path.name) for path in commits.iterdir() if path.name.isdigit())
     (commits / str(last)).unlink()
     (commits / f".{last}.crc").unlink(missing_ok=True)
@@ -227,6 +232,40 @@ def _conflict(spark: SparkSession, settings: Settings) -> dict[str, Any]:
     Path(overtaken).touch()
     writer.join()
     return {"errors": errors, "rows": [list(row) for row in spark.table(name).collect()]}
+
+
+# --- what a stream needs beside -----------------------------------------------------------------------------
+
+
+def _lease(spark: SparkSession, settings: Settings) -> Tried:
+    """Take the lease that Databricks has, which is a row, twice at once and again."""
+    tried = {}
+
+    def attempt(what: str) -> TableLease:
+        lease = TableLease(spark, settings.table("ops", "leases"), "a checkpoint", "calls")
+        try:
+            with lease:
+                lease.check()
+                if what == "first":
+                    attempt("while it is held")
+            tried[what] = "ran"
+        except Exception as error:
+            tried[what] = f"{type(error).__name__}: {error}"
+        return lease
+
+    attempt("first")
+    attempt("after it was given up")
+    return tried
+
+
+def _rebuilt(spark: SparkSession, settings: Settings) -> dict[str, Any]:
+    """Change rows of a state table by hand, and rebuild it; how many rows that wrote, and what it holds."""
+    name = settings.table("silver", CALLS.name)
+    spark.sql(f"UPDATE {name} SET direction = 'lost' WHERE call_id = 'c5'")
+    spark.sql(f"DELETE FROM {name} WHERE call_id = 'c6'")
+    wrong = held(spark.table(name))
+    done = rebuild(spark, settings, CALLS, complete=True)
+    return {"written": done.written, "wrong": wrong, "held": held(spark.table(name))}
 
 
 if __name__ == "__main__":

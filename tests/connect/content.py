@@ -8,21 +8,29 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from lakehouse.declared import all_views, other_tables, state_tables
+from lakehouse.catalog.declared import all_views, other_tables, state_table
 from lakehouse.settings import Settings
 from lakehouse.tables import TABLES
 
 OF_THE_RUN = frozenset(
-    ("_applied_at", "as_of", "finished_at", "newest", "quarantined_at", "raised_at", "run_id", "started_at")
+    (
+        *("_applied_at", "_loaded_at", "as_of", "finished_at", "made_at", "newest", "noted_at"),
+        *("quarantined_at", "raised_at", "refused_at", "run_id", "started_at"),
+    )
 )
 """Columns that say when, or by which run, a row was written."""
+
+OF_THE_CHECKPOINT = ("_stream", "stream")
+"""Columns that end in the identity of a checkpoint."""
 
 
 def held(frame: DataFrame) -> list[str]:
     """A frame's columns with their types, then its rows as JSON, sorted."""
-    columns = [F.col(c) for c in frame.columns if c not in OF_THE_RUN and c != "stream"]
-    if "stream" in frame.columns:  # without the identity of its checkpoint
-        columns.append(F.substring_index("stream", "/", 1).alias("stream"))
+    columns = [
+        F.substring_index(c, "/", 1).alias(c) if c in OF_THE_CHECKPOINT else F.col(c)
+        for c in frame.columns
+        if c not in OF_THE_RUN
+    ]
     rows = frame.select(F.to_json(F.struct(*columns), {"ignoreNullFields": "false"})).collect()
     return [", ".join(f"{c} {t}" for c, t in frame.dtypes), *sorted(row[0] for row in rows)]
 
@@ -35,7 +43,7 @@ def views(spark: SparkSession, settings: Settings) -> dict[str, list[str]]:
 
 def places(settings: Settings, managed: Path | None = None) -> dict[str, str]:
     """Where every table lies, by its layer and name: below its warehouse, or below that of managed tables."""
-    made = [*other_tables(TABLES), *(each for table in TABLES for each in state_tables(table))]
+    made = [*other_tables(TABLES), *map(state_table, TABLES)]
     return {
         f"{table.layer}/{table.name}": settings.location(table.layer, table.name)
         or f"{managed}/{getattr(settings, table.layer)}.db/{table.name}"

@@ -15,8 +15,8 @@ from typing import Any
 from tests.spark.metric_sets import landed_line
 from tests.spark.support import CHANGED_MS, EARLIER_LABEL, Lake, change, sequence
 
-from lakehouse.local.metric_figures import MetricEvent
-from lakehouse.local.sample_documents import call_analytics, silent, standard
+from lakehouse.demo.metric_figures import MetricEvent
+from lakehouse.demo.sample_documents import call_analytics, silent, standard
 from lakehouse.settings import Settings
 
 DAY_MS = 86_400_000

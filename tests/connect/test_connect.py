@@ -25,7 +25,8 @@ from tests.connect.server import LIMITS, Server, running
 from tests.local.support import assert_listens_on_loopback_alone
 from tests.spark.support import Lake
 
-from lakehouse import floors
+from lakehouse.catalog.bronze import WRITER_QUARANTINE
+from lakehouse.ingest import floors
 from lakehouse.tables import TABLES
 from lakehouse.tables.scorecards import SCORECARDS
 
@@ -33,7 +34,7 @@ pytestmark = [pytest.mark.extra, pytest.mark.timeout(1800)]
 """A server, its client and a classic session at once: three minutes."""
 
 ROOT = Path(__file__).resolve().parents[2]
-STREAMS = [name for table in TABLES for name in table.streams] + ["quarantine"]
+STREAMS = [*dict.fromkeys(name for table in TABLES for name in table.sources), WRITER_QUARANTINE]
 SECRET = "a credential of the client"
 
 
@@ -60,6 +61,7 @@ def seen(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Itera
         # As on Databricks its tables are managed: nothing but the server arbitrates their commits.
         settings = replace(
             lake.settings,
+            bronze="bronze",
             silver="silver",
             gold="gold",
             ops="ops",
@@ -113,10 +115,13 @@ def test_every_table_and_view_is_what_the_classic_session_makes_of_the_same_land
 
 
 def test_the_landing_gives_every_table_something_to_hold(seen: Seen) -> None:
-    assert not [name for name, rows in seen.classic.items() if name.startswith("silver/") and len(rows) == 1]
-    quarantine = [json.loads(row) for row in seen.classic["ops/quarantine_records"][1:]]
+    full = ("bronze/", "silver/")
+    assert not [name for name, rows in seen.classic.items() if name.startswith(full) and len(rows) == 1]
+    quarantine = [json.loads(row) for row in seen.classic["ops/quarantine"][1:]]
     reasons = {row["reason"] for row in quarantine}
-    assert {"not_json", "not_utf8", "not_an_object", "missing_key", "below_tombstone_floor"} <= reasons
+    refused = {json.loads(row)["reason"] for row in seen.classic["ops/refused"][1:]}
+    assert refused == {"missing_key", "below_tombstone_floor", "unknown_document_shape"}
+    assert {"not_json", "not_utf8", "not_an_object", "too_large", *refused} <= reasons
     alerts = [json.loads(row) for row in seen.classic["silver/alerts"][1:]]
     assert len({alert["alert_type"] for alert in alerts}) == 4
     deleted = [row for row in seen.classic["silver/calls"][1:] if json.loads(row)["is_deleted"]]
@@ -204,7 +209,7 @@ def test_a_batch_function_may_hold_plain_data_alone(seen: Seen) -> None:
 
 def test_an_interval_is_refused_and_the_stream_says_so(seen: Seen) -> None:
     errors = seen.found["interval"]
-    assert errors.keys() == {"calls", "quarantine"}
+    assert errors.keys() == {"calls", WRITER_QUARANTINE}
     for stream, error in errors.items():
         assert error is not None, stream
         assert error.startswith("StreamError:")
@@ -219,6 +224,20 @@ def test_a_commit_that_met_another_writers_is_made_again(seen: Seen) -> None:
     assert len(conflict["errors"]) == 1
     assert conflict["errors"][0].startswith("[DELTA_CONCURRENT_")
     assert conflict["rows"] == [[1, "new and merged"]]
+
+
+def test_a_lease_that_is_a_row_is_held_once_and_given_up(seen: Seen) -> None:
+    lease = seen.found["lease"]
+    assert (lease["first"], lease["after it was given up"]) == ("ran", "ran")
+    assert lease["while it is held"].startswith(
+        "LeaseHeldError: The checkpoint of 'calls' is held by process"
+    )
+
+
+def test_a_rebuild_writes_what_differs_and_nothing_else(seen: Seen) -> None:
+    rebuilt = seen.found["rebuilt"]
+    assert rebuilt["wrong"] != rebuilt["held"] == seen.made["silver/calls"]
+    assert rebuilt["written"] == 2
 
 
 def test_a_torn_object_is_named(seen: Seen) -> None:

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from change_writer.dynamodb import attribute_json
 from change_writer.encode import escape_name
-from lakehouse import events
+from lakehouse import change_record
 from lakehouse.aws.items import value_json
-from lakehouse.aws.snapshot import Snapshot, landed_name, landed_record
+from lakehouse.aws.snapshot import Snapshot, landed_record
+from lakehouse.change_record import landed_name
 from lakehouse.errors import DataError
 
 LABEL, EARLIER_LABEL = "2026-01-05T08:00:00.123", "2025-06-01T00:00:00.000"
@@ -94,7 +95,9 @@ def test_both_write_one_number_as_the_same_text(number: str) -> None:
     assert value_json({"N": number}) == attribute_json({"N": number})
 
 
-@pytest.mark.parametrize("name", [*events.METADATA, "_", "__x", "___x", "_Sequence", "Is_Deleted", "id", ""])
+@pytest.mark.parametrize(
+    "name", [*change_record.METADATA, "_", "__x", "___x", "_Sequence", "Is_Deleted", "id", ""]
+)
 def test_both_land_an_attribute_under_the_same_name(name: str) -> None:
     assert landed_name(name) == escape_name(name)
 
@@ -124,12 +127,14 @@ def test_a_snapshot_line_has_the_names_of_metadata_beside_the_items(
     assert text.endswith(b"}\n")
     assert text.count(b"\n") == 1
     # A snapshot does not tell why something is gone.
-    assert set(line) == {*events.METADATA, *map(escape_name, item or KEYS)} - {events.DELETE_KIND}
-    assert line[events.EVENT_ID] == event_id
-    assert line[events.SEQUENCE] == snapshot.sequence
-    assert (line[events.EVENT_NAME], line[events.IS_DELETED]) == ("SNAPSHOT", item is None)
-    assert (line[events.CHANGED_MS], line[events.INGESTED_MS]) == (LABEL_MS + 1, 5)
-    assert line[events.UPDATED_AT] == ("x" if item and "updated_at" in item else LABEL_MS + 1)
+    assert set(line) == {*change_record.METADATA, *map(escape_name, item or KEYS)} - {
+        change_record.DELETE_KIND
+    }
+    assert line[change_record.EVENT_ID] == event_id
+    assert line[change_record.SEQUENCE] == snapshot.sequence
+    assert (line[change_record.EVENT_NAME], line[change_record.IS_DELETED]) == ("SNAPSHOT", item is None)
+    assert (line[change_record.CHANGED_MS], line[change_record.INGESTED_MS]) == (LABEL_MS + 1, 5)
+    assert line[change_record.UPDATED_AT] == ("x" if item and "updated_at" in item else LABEL_MS + 1)
 
 
 def test_the_id_is_of_the_sequence_and_the_key_alone() -> None:
@@ -179,4 +184,4 @@ def test_snapshots_sort_below_their_stream_and_above_what_was_before() -> None:
         f"{LABEL}/{'0' * 40}",
     ]
     assert [s.encode() for s in in_order] == sorted({s.encode() for s in in_order})
-    assert all(re.search(events.SEQUENCE_PATTERN, s) for s in in_order)
+    assert all(re.search(change_record.SEQUENCE_PATTERN, s) for s in in_order)

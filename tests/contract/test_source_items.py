@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from tests.source_items import FOLDERS, OWN, SOURCES, items, plain, source_of
 
-from lakehouse.local.sample_day import Put, sample_day
-from lakehouse.local.sample_items import sample_items
-from lakehouse.local.sample_metrics import events_in, sample_metrics
+from lakehouse.demo.sample_day import Put, sample_day
+from lakehouse.demo.sample_items import sample_items
+from lakehouse.demo.sample_metrics import events_in, sample_metrics
 from lakehouse.table import Column, Table
 from lakehouse.tables import TABLES
 
@@ -26,6 +26,9 @@ READ = {table.source: table for table in TABLES if table.format == "changes"}
 
 UNNAMED = {"metric_events": {"ingested_at", "payload.reason"}}
 """Members by source that the contract names no column for."""
+
+WHOLE = {"scores", "metadata"}
+"""Columns that hold an object as its JSON text: what no other column reads of it arrives there."""
 
 CASES = [(folder, name) for folder, at in FOLDERS.items() for name in items(at)]
 
@@ -43,11 +46,13 @@ def _members(value: object, path: str = "") -> Iterator[str]:
 
 
 def _is_read(member: str, columns: Iterable[Column]) -> bool:
-    """By a column of its own, or as part of a JSON column of which no other column reads a part."""
+    """By a column of its own, or as part of an object that one column takes whole and no other reads in."""
     paths = {path: column for column in columns for path in column.paths}
     if member in paths:
         return True
-    wholes = [path for path, column in paths.items() if column.as_json and member.startswith(f"{path}.")]
+    wholes = [
+        path for path, column in paths.items() if column.name in WHOLE and member.startswith(f"{path}.")
+    ]
     return any(not any(path.startswith(f"{whole}.") for path in paths) for whole in wholes)
 
 
@@ -117,13 +122,13 @@ def _snake(path: str) -> str:
 def test_a_path_misspelt_once_is_found_and_named(source: str, place: int, path: str) -> None:
     table = READ[source]
     column, wrong = table.columns[place], _snake(path)
-    changed = replace(column, **{"path" if path == column.path else "else_path": wrong})
+    changed = replace(column, path=tuple(wrong if each == path else each for each in column.paths))
     columns = (*table.columns[:place], changed, *table.columns[place + 1 :])
     mutated = replace(table, columns=columns)
     found = _of(source, "own")
     assert nowhere(mutated, found) == [f"{column.name} reads {wrong}"]
     others = {p for n, c in enumerate(table.columns) if n != place for p in c.paths}
-    if path not in others and not column.as_json:
+    if path not in others and column.name not in WHOLE:
         assert unread(mutated, found) == [path]
 
 

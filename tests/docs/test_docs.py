@@ -25,13 +25,18 @@ from pyspark.sql import SparkSession
 from tests.spark.support import Lake, change, event
 
 from change_writer.settings import parse_settings
-from lakehouse import landing, ops
-from lakehouse.batch import BELOW_FLOOR
-from lakehouse.catalog import set_up
+from lakehouse.catalog import ops
+from lakehouse.catalog.bronze import CHANGES
+from lakehouse.catalog.set_up import set_up
 from lakehouse.cli import cli
-from lakehouse.ingest import Trigger
-from lakehouse.local.demo import ANALYSTS_QUERY, DAY
+from lakehouse.demo.run import ANALYSTS_QUERY, DAY
+from lakehouse.ingest.fill import fill
+from lakehouse.ingest.refused import BELOW_FLOOR
+from lakehouse.ingest.trigger import Trigger
 from lakehouse.local.query import read_only
+from lakehouse.operations import landing
+from lakehouse.operations.rebuild import BEGINNING, note_complete
+from lakehouse.settings import LAYERS
 from lakehouse.tables import TABLES, table
 
 ROOT = Path(__file__).parents[2]
@@ -159,6 +164,7 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lake:
     demand = {"subject": "Maths", "balance_status": "high_demand"}
     made.land("metric_events", event(7, event_type="supply_demand_update", **demand))
     made.ingest_well()
+    note_complete(spark, made.settings, "calls", BEGINNING, "a test")
     return made
 
 
@@ -169,8 +175,8 @@ QUERIES = tuple((str(b), b.text) for b in BLOCKS if b.language == "sql") + tuple
 
 @pytest.mark.parametrize("query", [q for _, q in QUERIES], ids=[where for where, _ in QUERIES])
 def test_every_query_runs_only_reads_and_finds_something(lake: Lake, query: str) -> None:
-    own = {"silver": lake.settings.silver, "gold": lake.settings.gold, "ops": lake.settings.ops}
-    query = re.sub(r"\b(silver|gold|ops)\.(?=[a-z])", lambda found: f"{own[found[1]]}.", query)
+    own = {layer: getattr(lake.settings, layer) for layer in LAYERS}
+    query = re.sub(rf"\b({'|'.join(LAYERS)})\.(?=[a-z])", lambda found: f"{own[found[1]]}.", query)
     assert read_only(lake.spark, query).collect()
 
 
@@ -254,15 +260,18 @@ def _job(path: str) -> ModuleType:
 def test_every_job_in_the_docs_takes_its_arguments(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     module = _job(command.words[1])
     called: list[Any] = []
-    (effect,) = (
-        name for name in ("ingest", "set_up", "maintain", "rebuild", "reconcile") if hasattr(module, name)
-    )
-    monkeypatch.setattr(module, effect, lambda *given, **_: called.append(given) or _NoResults())
+    effects = [
+        name
+        for name in ("ingest", "set_up", "fill", "maintain", "rebuild", "reconcile")
+        if hasattr(module, name)
+    ]
+    for effect in effects:
+        monkeypatch.setattr(module, effect, lambda *given, **_: called.append(given) or _NoResults())
     for name in ("SparkSession", "open_source"):
         if hasattr(module, name):
             monkeypatch.setattr(module, name, _AnySession())
     assert module.main(list(command.words[2:])) == 0
-    assert len(called) == 1
+    assert len(called) == len(effects) > 0
 
 
 class _NoResults(list[Any]):
@@ -349,8 +358,13 @@ def test_the_examples_of_a_new_table_and_a_new_column_work(
     column = eval(compile(gained.text.strip(), str(gained), "eval"), module.__dict__)
     lake.tables = (dataclasses.replace(module.AGENTS, columns=(*module.AGENTS.columns, column)),)
     set_up(spark, lake.settings, lake.tables)
-    found = {name: (row.team, row._rescued_data) for name, row in lake.rows(lake.tables[0]).items()}
-    assert found == {"A1": ("north", None), "A2": ("south", '{"more":1}')}
+    fill(spark, lake.settings, lake.tables)
+    assert {name: row.team for name, row in lake.rows(lake.tables[0]).items()} == {
+        "A1": "north",
+        "A2": "south",
+    }
+    more = lake.bronze("agents").selectExpr("try_variant_get(item, '$.more', 'int') AS more").collect()
+    assert {row.more for row in more} == {None, 1}
     assert lake.gold("agents").where("team = 'north'").count() == 1
 
 
@@ -362,8 +376,17 @@ def test_the_columns_of_the_books_are_described(name: str) -> None:
     assert _named(_section(OPERATIONS, f"ops.{name}")) == [c.name for c in ops.TABLES[name][0]]
 
 
+def test_the_columns_of_quarantine_are_described(lake: Lake) -> None:
+    assert _named(_section(OPERATIONS, "ops.quarantine")) == lake.quarantine().columns
+
+
+def test_the_columns_of_bronze_are_described() -> None:
+    assert sorted(_named(_section(ANALYSTS, "What no column names"))) == sorted(c.name for c in CHANGES)
+
+
 def _codes(path: Path) -> set[str]:
-    """The reason codes in a source file: of the errors that carry one, and of what goes into `_problem`."""
+    """The reason codes in a source file: of the errors that carry one, and of what goes into `_problem`, or
+    into the `reason` of a refusal."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         parts: list[ast.AST] = []
@@ -371,24 +394,24 @@ def _codes(path: Path) -> set[str]:
             parts = list(node.args[:1])
         elif isinstance(node, ast.Dict):
             pairs = zip(node.keys, node.values, strict=True)
-            parts = [v for k, v in pairs if isinstance(k, ast.Constant) and k.value == "_problem"]
+            parts = [v for k, v in pairs if isinstance(k, ast.Constant) and k.value in ("_problem", "reason")]
         elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in (
             "problem",
             "UNKNOWN_SHAPE",
         ):
             parts = [node.value]
         elif isinstance(node, ast.FunctionDef) and node.name == "_problems":
-            rows = [row for row in ast.walk(node) if isinstance(row, ast.Tuple) and len(row.elts) == 3]
-            parts = [row.elts[1] for row in rows]
-        constants = [c for part in parts for c in ast.walk(part) if isinstance(c, ast.Constant)]
-        found |= {c.value for c in constants if re.fullmatch(r"[a-z][a-z0-9_]+", str(c.value))}
-    return found - {"string"}
+            parts = [row.elts[1] for row in ast.walk(node) if isinstance(row, ast.Tuple)]
+        texts = [str(c.value) for part in parts for c in ast.walk(part) if isinstance(c, ast.Constant)]
+        # Without the quotes of a SQL literal.
+        found |= {match[2] for text in texts if (match := re.fullmatch(r"('?)([a-z][a-z0-9_]+)\1", text))}
+    return found - {"string", "reason"}
 
 
 def test_every_reason_for_quarantine_is_described() -> None:
     by_ingest, by_writer = _section(OPERATIONS, "Records are in quarantine").split("Found by the writer")
     source = ROOT / "src" / "lakehouse"
-    files = [source / "parse.py", source / "documents.py", *(source / "tables").glob("*.py")]
+    files = [source / "sql" / "lines.py", source / "ingest" / "silver.py", *(source / "tables").glob("*.py")]
     assert set(_named(by_ingest)) == {BELOW_FLOOR}.union(*map(_codes, files))
     writer = _codes(ROOT / "lambda" / "change_writer" / "dynamodb.py") | {"unexpected_error"}
     assert set(_named(by_writer)) == writer

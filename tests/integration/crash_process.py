@@ -74,11 +74,6 @@ def _both(what: str, work: Work, function: str, mine: Callable[..., bool] = _alw
 # --- which calls ---------------------------------------------------------------------------------------
 
 
-def _of(stream: str) -> Callable[..., bool]:
-    """Calls for a stream, told by their first argument."""
-    return lambda given, *_, **__: given.name == stream
-
-
 def _batch(stream: str, number: int) -> Callable[..., bool]:
     return lambda given, _frame, batch_id: (given.name, batch_id) == (stream, number)
 
@@ -87,8 +82,12 @@ def _merge_into(table: str) -> Callable[..., bool]:
     return lambda _spark, _settings, given, *_, **__: given.name == table
 
 
-def _insert_into(name: str) -> Callable[..., bool]:
-    return lambda _spark, target, *_, **__: target.endswith(f".`{name}`")
+def _bronze(stream: str) -> Callable[..., bool]:
+    return lambda _rows, _target, writer, *_, **__: writer.startswith(f"{stream}/")
+
+
+def _refused_by(table: str) -> Callable[..., bool]:
+    return lambda _settings, given, *_, **__: given.name == table
 
 
 def _books(stream: str) -> Callable[..., bool]:
@@ -105,23 +104,24 @@ def _path(end: str) -> Callable[..., bool]:
 
 # --- the points ----------------------------------------------------------------------------------------
 
-_MERGE, _INSERT = "lakehouse.batch:merge_latest", "lakehouse.batch:insert_missing"
-_ASIDE, _APPEND = "lakehouse.batch:_put_aside", "lakehouse.batch:append_once"
-_PROCESS, _RENAME = "lakehouse.ingest:process_batch", "pathlib:Path.rename"
+_BRONZE, _MERGE = "lakehouse.ingest.bronze:append", "lakehouse.ingest.silver:merge"
+_REFUSE, _APPEND = "lakehouse.ingest.silver:refuse", "lakehouse.ingest.batch:append_once"
+_PROCESS, _REBUILD = "lakehouse.ingest.stream:process_batch", "lakehouse.operations.rebuild"
 _NEW, _PUT, _WRITE = (f"lakehouse.aws.objects:FolderObjects.{name}" for name in ("put_new", "put", "_write"))
 
 
 INGEST = (
-    Point("while the tables are made", "ingest", "lakehouse.catalog:_create", "after", call=4, empty=True),
-    *_both("a checkpoint's identity", "ingest", "lakehouse.ingest:_identity", _path("/items")),
-    Point("after a batch is staged", "ingest", "lakehouse.batch:_stage", "after", _of("items")),
+    Point(
+        "while the tables are made", "ingest", "lakehouse.catalog.set_up:_create", "after", call=4, empty=True
+    ),
+    *_both("a checkpoint's identity", "ingest", "lakehouse.ingest.stream:_identity", _path("/items")),
+    *_both("bronze's commit", "ingest", _BRONZE, _bronze("items")),
     *_both("the state's commit", "ingest", _MERGE, _merge_into("items")),
-    *_both("the history's commit", "ingest", _INSERT, _insert_into("items_history")),
-    *_both("the quarantine's commit", "ingest", _ASIDE, _of("items")),
-    *_both("the progress's commit", "ingest", _APPEND, _books("items")),
+    *_both("the commit of what was refused", "ingest", _REFUSE, _refused_by("items")),
+    *_both("the books' commit", "ingest", _APPEND, _books("items")),
     Point("before the checkpoint's commit", "ingest", _PROCESS, "after", _batch("items", BATCH)),
     Point("after the checkpoint's commit", "ingest", _PROCESS, "before", _batch("items", BATCH + 1)),
-    *_both("the commit of the writer's quarantine", "ingest", _ASIDE, _of("quarantine")),
+    *_both("the commit of the writer's quarantine", "ingest", _BRONZE, _bronze("writer_quarantine")),
 )
 MOMENTS = tuple(
     Point(f"at a moment that nobody chose ({n})", "ingest", _PROCESS, "amid", _batch("items", BATCH))
@@ -130,17 +130,17 @@ MOMENTS = tuple(
 """Java is killed too, so that files of a commit may be half written."""
 
 MAINTAIN = (
-    *_both("the floor is recorded", "maintain", "lakehouse.floors:record"),
+    *_both("the floor is recorded", "maintain", "lakehouse.ingest.floors:record"),
     *_both("the purge's commit", "maintain", "delta.tables:DeltaTable.delete"),
 )
 REQUEUE = (
     *_both("a record is landed again", "requeue", _NEW),
-    *_both("the decision's commit", "requeue", "lakehouse.quarantine:_decide"),
+    *_both("the decision's commit", "requeue", "lakehouse.operations.quarantine:_decide"),
 )
 FRESH_READ = (
     Point("after a fresh read is claimed", "fresh read", _NEW, "after", _key("plan.json")),
     Point("after a fresh read has landed", "fresh read", _NEW, "after", _key(".ndjson.gz")),
-    Point("after the decision on it", "fresh read", "lakehouse.quarantine:_decide", "after"),
+    Point("after the decision on it", "fresh read", "lakehouse.operations.quarantine:_decide", "after"),
 )
 SCAN = (
     Point("after a scan is claimed", "scan", _NEW, "after", _key("plan.json")),
@@ -151,20 +151,9 @@ SCAN = (
     *_both("a scan is done", "scan", _PUT, _key("done.json")),
 )
 REBUILD = (
-    Point("after the new table has caught up", "rebuild", "lakehouse.rebuild:_catch_up", "after"),
-    Point("after the old tombstones' commit", "rebuild", "lakehouse.rebuild:merge_latest", "after"),
-    Point("after the content's commit", "rebuild", "lakehouse.rebuild:_replace", "after"),
-    Point(
-        "after the old checkpoint is gone",
-        "rebuild",
-        "lakehouse.rebuild:_remove_folder",
-        "after",
-        _path("items/checkpoint"),
-    ),
-    Point(
-        "after the new checkpoint is there", "rebuild", _RENAME, "after", _path("items_rebuild/checkpoint")
-    ),
-    Point("after the handing over", "rebuild", "lakehouse.rebuild:_hand_over", "after"),
+    Point("after what bronze has is applied", "rebuild", f"{_REBUILD}:catch_up", "after"),
+    *_both("the rebuild's commit", "rebuild", f"{_REBUILD}:_merge_once"),
+    Point("after what is refused is judged anew", "rebuild", f"{_REBUILD}:_judge_anew", "after"),
 )
 POINTS = (*INGEST, *MOMENTS, *MAINTAIN, *REQUEUE, *FRESH_READ, *SCAN, *REBUILD)
 
@@ -204,7 +193,7 @@ def arm(point: Point, marker: Path) -> None:
 
 
 def _ingest(settings: Settings) -> None:
-    from lakehouse.ingest import ingest
+    from lakehouse.ingest.stream import ingest
     from lakehouse.local.warehouse import open_warehouse
 
     for result in ingest(open_warehouse(settings, (THINGS,)), settings, (THINGS,)):
@@ -214,7 +203,7 @@ def _ingest(settings: Settings) -> None:
 
 def _maintain(settings: Settings, now: str) -> None:
     from lakehouse.local.warehouse import open_warehouse
-    from lakehouse.maintain import maintain
+    from lakehouse.operations.maintain import maintain
 
     spark = open_warehouse(settings, (THINGS,))
     maintain(spark, settings, [THINGS], now=datetime.fromisoformat(now))
@@ -232,8 +221,8 @@ def requeue_all(spark: Any, settings: Settings, table_name: str | None) -> Any:
     from lakehouse.aws.fresh import Reader
     from lakehouse.aws.objects import FolderObjects
     from lakehouse.aws.release import fresh_read
-    from lakehouse.batch import BELOW_FLOOR
-    from lakehouse.quarantine import Filter, requeue
+    from lakehouse.ingest.refused import BELOW_FLOOR
+    from lakehouse.operations.quarantine import Filter, requeue
 
     landing, fresh = FolderObjects(Path(settings.landing)), None
     if table_name:
@@ -274,7 +263,7 @@ def scan(settings: Settings, table_name: str) -> Any:
 
 def _rebuild(settings: Settings) -> None:
     from lakehouse.local.warehouse import open_warehouse
-    from lakehouse.rebuild import rebuild
+    from lakehouse.operations.rebuild import rebuild
 
     rebuild(open_warehouse(settings, (THINGS,)), settings, THINGS, complete=True)
 

@@ -19,7 +19,7 @@ from tests.integration import command_process
 from tests.local.support import create_table
 
 from lakehouse.errors import LeaseHeldError
-from lakehouse.lease import Lease
+from lakehouse.ingest.lease import FileLease
 from lakehouse.local.aws import LocalAws
 
 pytestmark = pytest.mark.timeout(600)
@@ -158,7 +158,7 @@ def test_a_day_of_trouble_each_thing_ends_where_it_should(tmp_path: Path, again:
     assert done.returncode == 0, done.stderr
     #                               files records upserts deletes stale quarantined
     assert counts(done, "calls") == [2, 4, 1, 1, 1, 1]
-    assert counts(done, "quarantine") == [1, 1, 0, 0, 0, 1]
+    assert counts(done, "writer_quarantine") == [1, 1, 0, 0, 0, 1]
 
     # A torn object stops its own table only, and says what to do; nothing of its batch is applied.
     torn = land(landing, "torn", [record(10 + i, f"t{i}") for i in range(50)])
@@ -177,7 +177,7 @@ def test_a_day_of_trouble_each_thing_ends_where_it_should(tmp_path: Path, again:
     assert done.returncode == 0, done.stderr
     assert counts(done, "calls") == [1, 1, 1, 0, 0, 0]
 
-    with Lease(str(warehouse / "checkpoints" / "calls"), "calls"):
+    with FileLease(str(warehouse / "checkpoints" / "bronze" / "calls"), "calls"):
         done = again("ingest", "calls", "--landing", "landing", "--warehouse", "warehouse")
     assert done.returncode == 1
     assert f"held by process {os.getpid()}" in done.stderr
@@ -272,13 +272,13 @@ def test_following_holds_its_checkpoints_and_ends_well_when_it_is_asked_to(tmp_p
         text=True,
     )
     try:
-        lease = warehouse / "checkpoints" / "calls" / "lease.json"
+        lease = warehouse / "checkpoints" / "bronze" / "calls" / "lease"
         _wait(lambda: lease.exists() and (lease.parent / "checkpoint" / "metadata").exists())
         land(landing, "late", [record(1, "c1")])
         refused = pytest.raises(LeaseHeldError, match=f"held by process {following.pid}")
-        with refused, Lease(str(lease.parent), "calls"):
+        with refused, FileLease(str(lease.parent), "calls"):
             pass
-        _wait(lambda: list((warehouse / "checkpoints/calls/checkpoint/commits").glob("0")))
+        _wait(lambda: list((lease.parent / "checkpoint/commits").glob("0")))
     finally:
         following.send_signal(signal.SIGTERM)
         out, err = following.communicate(timeout=240)
@@ -287,7 +287,8 @@ def test_following_holds_its_checkpoints_and_ends_well_when_it_is_asked_to(tmp_p
     assert [line.split()[:3] for line in out.splitlines() if line.startswith("calls")] == [
         ["calls", "1", "1"]
     ]
-    assert not lease.exists()
+    with FileLease(str(lease.parent), "calls"):
+        pass
 
 
 def _wait(ready: Any, seconds: float = 240) -> None:

@@ -4,7 +4,8 @@ In each round two ingests with checkpoints of their own work on one table, while
 those of a real backfill scan land, `maintain` purges tombstones whose older changes come in late, and
 OPTIMIZE and VACUUM rewrite and remove files. State and history are compared with the oracle each time.
 
-The rounds run as threads of one process, without a warehouse folder. There `lakehouse.lease.exclusive` lets
+The rounds run as threads of one process, without a warehouse folder. There `lakehouse.ingest.lease.exclusive`
+lets
 everybody through, as with Unity Catalog: Delta's own commits exclude each other within one Java process, the
 loser is told, and its whole batch is made again. On a warehouse folder `exclusive` is a lock on a file, which
 lets one batch at a time in, of this process or of another, so nothing ever conflicts; that case has a test
@@ -52,15 +53,15 @@ from tests.integration.test_crashes import (
 from tests.spark.histories import Record, key_of, latest, note_figures
 from tests.spark.support import LABEL, change, line, sequence
 
-from lakehouse import floors
 from lakehouse.aws.objects import FolderObjects
 from lakehouse.aws.scan import ReadLimit, backfill_scan
-from lakehouse.batch import BELOW_FLOOR
-from lakehouse.catalog import set_up
-from lakehouse.ingest import ingest
+from lakehouse.catalog.set_up import set_up
+from lakehouse.ingest import floors
+from lakehouse.ingest.commits import retrying
+from lakehouse.ingest.refused import BELOW_FLOOR
+from lakehouse.ingest.stream import ingest
 from lakehouse.local.aws import LocalAws
-from lakehouse.maintain import maintain
-from lakehouse.merge import retrying
+from lakehouse.operations.maintain import maintain
 from lakehouse.settings import LAYERS, Settings
 
 KEYS, SCANNED = 30, 12
@@ -132,9 +133,9 @@ class Table:
         Path(local.landing).mkdir(parents=True)
         set_up(self.spark, self.settings, (THINGS,))
         # What is younger may belong to a commit that is being made. (VACUUM's own RETAIN knows whole hours.)
-        for name in (THINGS.name, THINGS.history_name):
+        for name in (self.table(), self.bronze):
             kept = "'delta.deletedFileRetentionDuration' = 'interval 1 minute'"
-            self.spark.sql(f"ALTER TABLE {self.table(name)} SET TBLPROPERTIES ({kept})")
+            self.spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ({kept})")
 
     @property
     def now(self) -> datetime:
@@ -142,6 +143,10 @@ class Table:
 
     def table(self, name: str = THINGS.name) -> str:
         return self.settings.table("silver", name)
+
+    @property
+    def bronze(self) -> str:
+        return self.settings.table("bronze", THINGS.source)
 
     # --- what lands ------------------------------------------------------------------------------------
 
@@ -270,7 +275,7 @@ class Table:
 
     def rewrite_files(self) -> None:
         """As Delta's own upkeep does; OPTIMIZE is made again, as an ingest's batch is, if it lost."""
-        name = self.table(THINGS.history_name if self.round % 3 == 2 else THINGS.name)
+        name = self.bronze if self.round % 3 == 2 else self.table()
         told = retrying(lambda: self.spark.sql(f"OPTIMIZE {name}").first(), f"OPTIMIZE {name}")
         assert told is not None
         self.sums["optimized"] += told.metrics.numFilesRemoved > 0
@@ -329,7 +334,7 @@ class Conflicts(logging.Handler):
 
 @pytest.fixture
 def conflicts() -> Iterator[Conflicts]:
-    handler, logger = Conflicts(), logging.getLogger("lakehouse.merge")
+    handler, logger = Conflicts(), logging.getLogger("lakehouse.ingest.commits")
     logger.addHandler(handler)
     yield handler
     logger.removeHandler(handler)

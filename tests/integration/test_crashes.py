@@ -35,17 +35,17 @@ from tests.integration import crash_process
 from tests.integration.crash_process import THINGS, Point, requeue_all, scan, small_pages
 from tests.local.support import ITEM_KEYS, create_table
 from tests.spark.histories import COLUMNS, Record, history, key_of, landed, latest, note_figures, row
-from tests.spark.support import change, line
+from tests.spark.support import change, line, versions_of
 
-from lakehouse import floors
 from lakehouse.aws.scan import ReadLimit
-from lakehouse.batch import BELOW_FLOOR
-from lakehouse.catalog import set_up
-from lakehouse.ingest import ingest
+from lakehouse.catalog.set_up import set_up
+from lakehouse.ingest import floors
+from lakehouse.ingest.refused import BELOW_FLOOR
+from lakehouse.ingest.stream import ingest
 from lakehouse.local.aws import LocalAws
 from lakehouse.local.warehouse import attach
-from lakehouse.maintain import maintain
-from lakehouse.rebuild import rebuild
+from lakehouse.operations.maintain import maintain
+from lakehouse.operations.rebuild import rebuild
 from lakehouse.settings import LAYERS, Settings
 
 SEED = 20261121
@@ -55,7 +55,9 @@ NOW = datetime(2026, 2, 1, 12, tzinfo=UTC)
 RETIRED = NOW - timedelta(days=THINGS.tombstone_retention_days)
 DAY = timedelta(hours=25)
 
-BAD = ["no json", '["no object"]', '{"site": "no number", "_sequence": "x"}', '{"torn": "']
+KEYLESS = json.dumps(change(7, site="no number"), sort_keys=True, separators=(",", ":"))
+"""A good line that the table cannot take, as bronze tells it."""
+BAD = ["no json", '["no object"]', '{"site": "no number", "_sequence": "x"}', '{"torn": "', KEYLESS]
 REPORTS = [
     json.dumps({"source": "items", "reason": "bad_number", "detail": f"number {n}", "record": {"eventID": n}})
     for n in range(2)
@@ -86,7 +88,7 @@ def _objects() -> dict[str, list[bytes]]:
     found: dict[str, list[bytes]] = {}
     for number in range(OBJECTS):
         lines = [line(made) for made in records[number::OBJECTS]]
-        for bad in rng.sample(BAD, 2) * rng.choice((1, 2)):
+        for bad in [*rng.sample(BAD[:-1], 2) * rng.choice((1, 2)), KEYLESS]:
             lines.insert(rng.randrange(len(lines)), line(bad))
         found[f"items/dt=2026-01-05/HH=08/{number}.ndjson.gz"] = lines
     return found
@@ -124,8 +126,12 @@ def assert_tables(
     changes = list(changes)
     wanted = [row(latest(of) or {}) for key, of in by_key(changes).items() if key not in purged]
     every = {(key_of(made), made["_sequence"]): row(made) for made in changes}
-    for name, rows in ((THINGS.name, wanted), (THINGS.history_name, every.values())):
-        found = spark.table(settings.table("silver", name)).selectExpr(*_columns()).collect()
+    history = {
+        THINGS.name: (spark.table(settings.table("silver", THINGS.name)), wanted),
+        THINGS.history_name: (versions_of(spark, settings, THINGS), every.values()),
+    }
+    for name, (frame, rows) in history.items():
+        found = frame.selectExpr(*_columns()).collect()
         differing = Counter(map(tuple, found))
         differing.subtract(Counter(rows))
         assert not {r: n for r, n in differing.items() if n}, f"{name}: found more (1) or less (-1)"
@@ -144,7 +150,7 @@ def assert_quarantine(spark: SparkSession, settings: Settings, expected: Iterabl
 def assert_books(spark: SparkSession, settings: Settings, records: Mapping[str, int] | None = None) -> None:
     """The books have each batch once, in every row the records add up, and those of a stream are all."""
     rows = spark.table(settings.table("ops", "batches")).collect()
-    assert len({(r.stream, r.batch_id) for r in rows}) == len(rows)
+    assert len({(r.stream, r.batch_id, r.table_name) for r in rows}) == len(rows)
     assert all(r.records == r.upserts + r.deletes + r.stale + r.quarantined for r in rows)
     if records is not None:
         sums: Counter[str] = Counter()
@@ -162,6 +168,7 @@ def new_settings(folder: Path, max_files: int = MAX_FILES) -> Settings:
     return Settings(
         landing=str(folder / "landing"),
         checkpoints=str(folder / "checkpoints"),
+        bronze=f"bronze_{own}",
         silver=f"silver_{own}",
         gold=f"gold_{own}",
         ops=f"ops_{own}",
@@ -327,7 +334,7 @@ def test_an_ingest_that_is_killed_is_finished_by_the_next(
     if "writer" in point.name:
         land(Path(settings.landing), {REPORTED: [line(report) for report in REPORTS]})
         bad |= {(REPORTED, report) for report in REPORTS}
-        lines["quarantine"] = len(REPORTS)
+        lines["writer_quarantine"] = len(REPORTS)
     figures = dies(point, settings)
     open_again(spark, settings)
     ingest_well(spark, settings)
@@ -345,7 +352,7 @@ def test_a_checkpoint_that_lost_its_last_commit_repeats_a_batch_in_vain(
     open_again(spark, settings)
     ingest_well(spark, settings)  # under a checkpoint of its own, in which everything comes again
     before = versions(settings)
-    commits = Path(settings.checkpoints) / THINGS.name / "checkpoint" / "commits"
+    commits = Path(settings.stream_folder(THINGS.source)) / "checkpoint" / "commits"
     last = max(int(path.name) for path in commits.iterdir() if path.name.isdigit())
     for path in (commits / str(last), commits / f".{last}.crc"):
         path.unlink(missing_ok=True)
@@ -502,7 +509,7 @@ def test_a_backfill_that_is_killed_anywhere_ends_in_what_the_source_has(
     assert Counter((r.site, r.number, r.note, r.is_deleted) for r in state) == Counter(
         (*key, note, False) for key, note in source.items()
     )
-    changes = spark.table(settings.table("silver", THINGS.history_name))
+    changes = versions_of(spark, settings, THINGS)
     assert changes.select("site", "number", "_sequence").distinct().count() == changes.count()
     for figures in told:
         note_figures(proof="crashes", **figures, outcome="equal")

@@ -24,7 +24,7 @@ from lakehouse.aws.fresh import Reader
 from lakehouse.aws.objects import S3Objects
 from lakehouse.aws.source import DynamoSource
 from lakehouse.local.aws import LocalAws
-from lakehouse.reconcile import reconcile
+from lakehouse.operations.reconcile import reconcile
 
 
 class Landing:

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from change_writer import landing, settings
+from lakehouse.demo.run import load_writer, writer_environment, writer_log
+from lakehouse.demo.sample_day import sample_day
+from lakehouse.demo.sample_metrics import sample_metrics
+from lakehouse.demo.source import Chain
 from lakehouse.local.aws import LocalAws
-from lakehouse.local.demo import load_writer, writer_environment, writer_log
-from lakehouse.local.demo_source import Chain
-from lakehouse.local.sample_day import sample_day
-from lakehouse.local.sample_metrics import sample_metrics
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from tests.local.export_support import (
 )
 from tests.local.support import StreamedTable
 
-from lakehouse import events
+from lakehouse import change_record
 from lakehouse.aws.export import Export, Exported, backfill_export, read_manifest
 from lakehouse.aws.objects import FolderObjects, S3Objects, open_objects
 from lakehouse.aws.snapshot import to_ms
@@ -91,15 +91,15 @@ def test_a_full_export_lands_every_item_as_a_snapshot_record(place: Place) -> No
     hour = iso(place.taken_ms)
     assert re.fullmatch(rf"things/dt={hour[:10]}/HH={hour[11:13]}/[0-9a-f]{{40}}\.ndjson\.gz", key)
     lines = place.lines()
-    assert len({line.pop(events.EVENT_ID) for line in lines}) == 3
+    assert len({line.pop(change_record.EVENT_ID) for line in lines}) == 3
     assert lines == [
         {
-            events.EVENT_NAME: "SNAPSHOT",
-            events.SEQUENCE: sequence,
-            events.INGESTED_MS: place.taken_ms,
-            events.IS_DELETED: False,
-            events.CHANGED_MS: place.taken_ms,
-            events.UPDATED_AT: place.taken_ms,
+            change_record.EVENT_NAME: "SNAPSHOT",
+            change_record.SEQUENCE: sequence,
+            change_record.INGESTED_MS: place.taken_ms,
+            change_record.IS_DELETED: False,
+            change_record.CHANGED_MS: place.taken_ms,
+            change_record.UPDATED_AT: place.taken_ms,
             "id": key,
             "note": f"note {key}",
         }
@@ -119,7 +119,7 @@ def test_an_incremental_export_lands_items_and_tombstones(place: Place) -> None:
     done = place.backfill(export)
     assert (done.items, done.tombstones) == (2, 3)
     lines = {line["id"]: line for line in place.lines()}
-    assert {key: line[events.IS_DELETED] for key, line in lines.items()} == {
+    assert {key: line[change_record.IS_DELETED] for key, line in lines.items()} == {
         "kept": False,
         "new": False,
         "absent": True,
@@ -128,8 +128,10 @@ def test_an_incremental_export_lands_items_and_tombstones(place: Place) -> None:
     }
     assert lines["kept"]["note"] == "now"
     # The export does not tell why, and a tombstone carries the key alone.
-    assert set(lines["absent"]) == {*events.METADATA, "id"} - {events.DELETE_KIND}
-    assert {line[events.SEQUENCE] for line in lines.values()} == {f"{place.label}/-{iso(place.taken_ms)}"}
+    assert set(lines["absent"]) == {*change_record.METADATA, "id"} - {change_record.DELETE_KIND}
+    assert {line[change_record.SEQUENCE] for line in lines.values()} == {
+        f"{place.label}/-{iso(place.taken_ms)}"
+    }
 
 
 def test_every_type_keeps_its_value(place: Place) -> None:
@@ -157,7 +159,9 @@ def test_every_type_keeps_its_value(place: Place) -> None:
     assert b'"small":1E-130,' in text
     assert b'"numbers":[9.5,10]' in text
     line = json.loads(text)
-    assert {k: v for k, v in line.items() if k not in events.METADATA or k == events.UPDATED_AT} == {
+    assert {
+        k: v for k, v in line.items() if k not in change_record.METADATA or k == change_record.UPDATED_AT
+    } == {
         "id": "a",
         "text": 'ü " \n',
         "empty": "",
@@ -523,7 +527,7 @@ def test_the_developer_guides_item_lands(aws: LocalAws, tmp_path: Path) -> None:
     place, table = _table_with("Id", "N", aws, tmp_path)
     assert place.backfill(place.write([item]), table).items == 1
     (line,) = place.lines()
-    assert {name: line[name] for name in line if name not in events.METADATA} == {
+    assert {name: line[name] for name in line if name not in change_record.METADATA} == {
         "Authors": ["Author1", "Author2"],
         "Dimensions": "8.5 x 11.0 x 1.5",
         "ISBN": "333-3333333333",

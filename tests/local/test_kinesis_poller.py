@@ -19,13 +19,14 @@ import pytest
 from change_writer import landing as writer_landing
 from change_writer import settings as writer_settings
 from change_writer.handler import lambda_handler
+from lakehouse.demo import source
+from lakehouse.demo.sample_metrics import STREAM, Event, sample_metrics
+from lakehouse.demo.source import BUCKET, SOURCE_MAP, Chain
 from lakehouse.errors import SourceError, StreamError
-from lakehouse.local import demo_source, kinesis_poller
+from lakehouse.local import kinesis_poller
 from lakehouse.local.aws import REGION, LocalAws
-from lakehouse.local.demo_source import BUCKET, SOURCE_MAP, Chain
 from lakehouse.local.kinesis_poller import KinesisPoller, to_lambda_record
 from lakehouse.local.poller import MAX_EVENT_BYTES, DeliveryError, PumpResult
-from lakehouse.local.sample_metrics import STREAM, Event, sample_metrics
 
 SHARDS = ["shardId-000000000000", "shardId-000000000001"]
 SPLIT = 2**127
@@ -422,4 +423,4 @@ def test_events_are_put_in_batches_of_the_sizes_that_kinesis_takes() -> None:
     assert [len(call) for call in busy.calls] == [5, 1]
     put_all(busy, *some("a"), Event("other", "key", b"b"))
     assert busy.calls[2:] == [[b"a"], [b"b"]]
-    assert demo_source._PUT_BYTES < 5 * 1024 * 1024
+    assert source._PUT_BYTES < 5 * 1024 * 1024

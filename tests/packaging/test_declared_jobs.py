@@ -17,12 +17,12 @@ import pytest
 from tests.bundle import checks
 from tests.bundle.resolver import files, resolve
 
+from lakehouse.demo.run import load_writer, writer_environment
+from lakehouse.demo.sample_day import sample_day
+from lakehouse.demo.sample_items import TABLE, sample_items
+from lakehouse.demo.sample_metrics import sample_metrics
+from lakehouse.demo.source import BUCKET, DOCUMENTS, Chain
 from lakehouse.local.aws import REGION, LocalAws
-from lakehouse.local.demo import load_writer, writer_environment
-from lakehouse.local.demo_source import BUCKET, DOCUMENTS, Chain
-from lakehouse.local.sample_day import sample_day
-from lakehouse.local.sample_items import TABLE, sample_items
-from lakehouse.local.sample_metrics import sample_metrics
 
 pytestmark = [pytest.mark.extra, pytest.mark.timeout(1200)]
 
@@ -140,12 +140,12 @@ def test_every_declared_job_runs_from_the_wheel_and_ends_right(workspace: Worksp
     order = ["setup", "ingest_available_now", "refresh_metrics", "publish_alerts", "maintain", "rebuild"]
     assert {*order, "reconcile", "ingest"} == set(declared)
     for key in order:
-        # Without the snapshot that a rebuild asks for, landing has everything; rebuild is for one table.
+        # Without the snapshot that a rebuild asks for, bronze has everything; rebuild is for one table.
         told = {"tables": "calls", "complete": "true", "wait": "0"} if key == "rebuild" else {}
         status, said = workspace.run(declared[key].script, _arguments(declared[key], told))
         assert status == 0, f"{key}:\n{said}"
         if key == "ingest_available_now":
-            assert re.search(r"calls: Batches\(files=[1-9]", said), said
+            assert re.search(r"calls → calls: Batches\(files=[1-9]", said), said
         if key == "publish_alerts":
             assert re.search(r"published=[1-9]\d*, unpublished=0", said), said
     for number in json.loads(PARAMETERS["tables"]):
@@ -161,7 +161,7 @@ def test_the_stream_takes_what_lands_until_it_is_cancelled(workspace: Workspace)
     [stream] = [step for step in checks.steps(bundle) if step.key == "ingest"]
     arguments = _arguments(stream, {})
     process = workspace.start(workspace.command(stream.script, arguments))
-    commits = workspace.folder / "checkpoints" / "metric_events" / "checkpoint" / "commits"
+    commits = workspace.folder / "checkpoints" / "bronze" / "metric_events" / "checkpoint" / "commits"
     deadline = time.monotonic() + 240
     try:
         while not (commits.is_dir() and any(p.name.isdigit() for p in commits.iterdir())):

@@ -29,7 +29,7 @@ COPIED = ("src", "lambda", "jobs", "tests", "pyproject.toml")
 
 BATCH, MERGE, CHANGES = "src/lakehouse/batch.py", "src/lakehouse/merge.py", "src/lakehouse/changes.py"
 FLOORS, PARSE, SNAPSHOT = "src/lakehouse/floors.py", "src/lakehouse/parse.py", "src/lakehouse/aws/snapshot.py"
-INGEST, EVENTS = "src/lakehouse/ingest.py", "src/lakehouse/events.py"
+INGEST, EVENTS = "src/lakehouse/ingest.py", "src/lakehouse/change_record.py"
 WRITER = "lambda/change_writer/dynamodb.py"
 
 ORDER = "tests/spark/test_change_order.py::test_which_change_wins[{}]"

@@ -65,7 +65,7 @@ def latest(changes: Iterable[Record], *, ttl_deletes: str = "apply") -> Record |
 
 COLUMNS = (
     "site, number, _sequence, is_deleted, _delete_kind, _event_id, _event_name, "
-    "unix_millis(_changed_at) AS changed_ms, updated_at, _rescued_data, note, amount"
+    "unix_millis(_changed_at) AS changed_ms, updated_at, note, amount"
 )
 """A row as it is compared: every column of `support.ITEMS` but where and when it was written."""
 
@@ -73,14 +73,13 @@ COLUMNS = (
 def row(made: Mapping[str, Any]) -> Row:
     """The row that a change makes."""
     names = ("_deleteKind", "_eventID", "_eventName", "_approxStreamTs")
-    updated, more = made.get("updated_at"), made.get("more")
+    updated = made.get("updated_at")
     return (
         *key_of(made),
         made["_sequence"],
         made["is_deleted"],
         *(made.get(name) for name in names),
         None if updated is None else str(updated),
-        None if more is None else json.dumps({"more": more}, separators=(",", ":")),
         made.get("note"),
         made.get("amount"),
     )

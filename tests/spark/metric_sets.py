@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from lakehouse.local.metric_figures import (
+from lakehouse.demo.metric_figures import (
     COMPLETED,
     DAY,
     HEALTH,

@@ -8,8 +8,10 @@ from decimal import Decimal
 from html.parser import HTMLParser
 from typing import Any
 
+from pyspark.sql import functions as F
 from tests.spark.support import Lake
 
+from lakehouse.catalog.bronze import WRITER_QUARANTINE
 from lakehouse.settings import Layer
 
 HARMFUL = (
@@ -207,6 +209,7 @@ def fill(lake: Lake) -> None:
             {
                 "stream": f"{table}/0123456789ab",
                 "batch_id": i,
+                "source": table,
                 "table_name": table,
                 "started_at": DAY,
                 "finished_at": DAY + dt.timedelta(minutes=i),
@@ -215,29 +218,47 @@ def fill(lake: Lake) -> None:
                 "deletes": 70,
                 "stale": 20 + i,
                 "quarantined": 10,
-                "rescued": 3,
+                "misfits": 3,
                 "last_changed_at": DAY,
             }
             for i in range(4)
             for table in ("calls", "scorecards")
         ],
     )
-    put(
+    put_bad(lake, "calls", *((f"a secret record {i}", "not_json", DAY) for i in range(0, 9, 2)))
+    put_bad(
         lake,
-        "ops",
-        "quarantine_records",
-        [
-            {
-                "quarantine_id": f"q{i}",
-                "source": ("calls", HARMFUL[0])[i % 2],
-                "reason": ("not_json", "empty_key")[i % 2],
-                "raw": "a secret record",
-                "quarantined_at": DAY,
-            }
-            for i in range(9)
-        ],
+        WRITER_QUARANTINE,
+        *((f"a secret record {i}", "not_convertible", DAY) for i in range(1, 9, 2)),
+        source=HARMFUL[3],
     )
-    decided = [{"quarantine_id": f"q{i}", "decision": "discarded", "decided_at": DAY} for i in range(3)]
+    discard(lake, *(f"a secret record {i}" for i in range(3)), at=DAY)
+
+
+def put_bad(lake: Lake, table: str, *bad: tuple[str, str, dt.datetime], source: str | None = None) -> None:
+    """Put lines that could not be applied into a bronze table: each the line, the reason and when it came."""
+    place = f"/landing/_quarantine/{source}" if source else f"/landing/{table}"
+    rows = [
+        {
+            "_problem": reason,
+            "_raw": raw,
+            "_source_file": f"{place}/dt=2026-01-05/HH=08/a.ndjson.gz",
+            "_stream": f"{table}/0123456789ab",
+            "_batch_id": 0,
+            "_loaded_at": at,
+        }
+        for raw, reason, at in bad
+    ]
+    put(lake, "bronze", table, rows)
+
+
+def discard(lake: Lake, *raws: str, at: dt.datetime) -> None:
+    """Decide that these lines in quarantine are discarded."""
+    found = lake.quarantine().where(F.col("raw").isin(*raws)).collect()
+    assert len(found) == len(raws)
+    decided = [
+        {"quarantine_id": row.quarantine_id, "decision": "discarded", "decided_at": at} for row in found
+    ]
     put(lake, "ops", "quarantine_decisions", decided)
 
 

@@ -19,11 +19,14 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
-from lakehouse.catalog import create_view, set_up
-from lakehouse.declared import all_views
-from lakehouse.ingest import Result, ingest
+from lakehouse.catalog.declared import all_views
+from lakehouse.catalog.set_up import create_view, set_up
+from lakehouse.ingest.fill import fill
+from lakehouse.ingest.stream import Result, ingest
 from lakehouse.local.warehouse import attach
 from lakehouse.settings import LAYERS, Layer, Settings
+from lakehouse.sql.select import select
+from lakehouse.sql.views import versions
 from lakehouse.table import Column, Table
 from lakehouse.tables.transcripts import transcripts
 
@@ -139,6 +142,14 @@ def assert_same(one: DataFrame, other: DataFrame) -> None:
     assert_df_equality(one, other, ignore_row_order=True, ignore_nullable=True, ignore_metadata=True)
 
 
+def versions_of(spark: SparkSession, settings: Settings, table: Table) -> DataFrame:
+    """Every version of every row of a table, out of bronze."""
+    text = select(table, versions(table))
+    for layer in LAYERS:
+        text = text.replace(f"{{{layer}}}", settings.schema(layer))
+    return spark.sql(text)
+
+
 _kept = tempfile.TemporaryDirectory(prefix="lakes-")
 _made: dict[tuple[Table, ...], Path] = {}
 """Folders in it with the tables of a lake that was just set up."""
@@ -169,6 +180,7 @@ class Lake:
             landing=str(self.folder / self.landing_name),
             checkpoints=str(self.folder / "checkpoints"),
             documents={"transcripts": str(self.documents), "pca_calls": str(self.pca)},
+            bronze=f"bronze_{own}",
             silver=f"silver_{own}",
             gold=f"gold_{own}",
             ops=f"ops_{own}",
@@ -192,6 +204,11 @@ class Lake:
         attach(self.spark, self.settings)
         for layer, view in all_views(self.tables):
             create_view(self.spark, self.settings, layer, view)
+
+    def set_up(self) -> None:
+        """As `jobs/setup.py` does, after the tables have changed."""
+        set_up(self.spark, self.settings, self.tables)
+        fill(self.spark, self.settings, self.tables)
 
     def _place(self, layer: Layer) -> Path:
         return Path(str(self.settings.location(layer)))
@@ -260,10 +277,13 @@ class Lake:
         """The state table's rows by the first column of the key, times as text."""
         return {row[0]: row for row in show_times(self.state(table)).collect()}
 
+    def bronze(self, source: str) -> DataFrame:
+        """A bronze table."""
+        return self.spark.table(self.settings.table("bronze", source))
+
     def history(self, table: Table) -> DataFrame:
-        """The history table without the columns that say where and when a row was written."""
-        name = self.settings.table("silver", table.history_name)
-        return self.spark.table(name).drop("_source_file", "_applied_at")
+        """Every version of every row, without the column that says where it came from."""
+        return versions_of(self.spark, self.settings, table).drop("_source_file")
 
     def gold(self, name: str) -> DataFrame:
         """A gold view."""
@@ -283,20 +303,20 @@ class Lake:
     def versions(self) -> dict[str, int]:
         """Every table's version: how often something was committed to it."""
         names = [("silver", t.name) for t in self.tables]
-        names += [("silver", t.history_name) for t in self.tables if t.history]
-        names += [("ops", "batches"), ("ops", "quarantine_records")]
+        names += [("bronze", source) for t in self.tables for source in t.sources]
+        names += [("ops", "batches"), ("ops", "refused")]
         found = {}
         for layer, name in names:
             location = Path(self.settings.location(layer, name) or "")  # type: ignore[arg-type]
             commits = [
                 p.stem for p in (location / "_delta_log").glob("*.json") if re.fullmatch(r"\d+", p.stem)
             ]
-            found[name] = max(map(int, commits))
+            found[f"{layer}.{name}"] = max(map(int, commits))
         return found
 
     def forget_last_batch(self, table: Table) -> int:
         """Take the last entry from the checkpoint's log of commits, as after a crash just before it."""
-        commits = Path(self.settings.checkpoints) / table.name / "checkpoint" / "commits"
+        commits = Path(self.settings.stream_folder(table.source)) / "checkpoint" / "commits"
         last = max(int(p.name) for p in commits.iterdir() if p.name.isdigit())
         for path in (commits / str(last), commits / f".{last}.crc"):
             path.unlink(missing_ok=True)

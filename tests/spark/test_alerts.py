@@ -22,11 +22,11 @@ from tests.spark.alert_machine import (
 from tests.spark.metric_sets import landed_line
 from tests.spark.support import Lake
 
+from lakehouse.demo.metric_figures import DAY, MetricEvent
 from lakehouse.gold import entities
 from lakehouse.gold.alerts import SUBJECT, apply_conditions, metric_conditions
 from lakehouse.gold.entities import refresh_metrics
 from lakehouse.gold.tables import ENTITY, METRICS
-from lakehouse.local.metric_figures import DAY, MetricEvent
 from lakehouse.tables.coaching_insights import coaching_insights
 from lakehouse.tables.metric_events import METRIC_EVENTS
 

@@ -235,4 +235,4 @@ def test_documents_without_a_location_are_passed_over(
     import dataclasses
 
     nowhere = dataclasses.replace(lake.settings, documents={}, checkpoints=str(tmp_path))
-    assert set(lake.ingest_well(TRANSCRIPTS, settings=nowhere)) == {"quarantine"}
+    assert set(lake.ingest_well(TRANSCRIPTS, settings=nowhere)) == {"writer_quarantine"}

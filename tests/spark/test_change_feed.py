@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections import defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,11 +11,11 @@ from pathlib import Path
 from delta.tables import DeltaTable
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
-from tests.spark.support import ITEMS
+from tests.spark.support import ITEMS, Lake
 
-from lakehouse.catalog import create_tables
+from lakehouse.ingest.floors import micros
+from lakehouse.ingest.silver import merge
 from lakehouse.local.query import read_only
-from lakehouse.merge import merge_latest
 from lakehouse.settings import Settings
 from lakehouse.table import Column
 
@@ -38,7 +37,7 @@ def _merge(
     batch = spark.range(1)
     for column in CALLS.all_columns:
         batch = batch.withColumn(column.name, known.get(column.name, F.lit(None).cast(column.type)))
-    merge_latest(spark, settings, CALLS, batch.drop("id", "_applied_at"), datetime.now(UTC))
+    merge(spark, settings, CALLS, batch.drop("id", "_applied_at"), micros(datetime.now(UTC)))
 
 
 def _feed(spark: SparkSession, settings: Settings) -> dict[int, dict[str, str]]:
@@ -52,14 +51,7 @@ def _feed(spark: SparkSession, settings: Settings) -> dict[int, dict[str, str]]:
 
 
 def test_a_tombstone_reads_as_a_delete_and_its_purge_as_nothing(spark: SparkSession, tmp_path: Path) -> None:
-    settings = Settings(
-        landing=str(tmp_path),
-        checkpoints=str(tmp_path),
-        warehouse=str(tmp_path),
-        silver=f"feed_{uuid.uuid4().hex[:8]}",
-    )
-    spark.sql(f"CREATE SCHEMA {settings.schema('silver')}")
-    create_tables(spark, settings, CALLS)
+    settings = Lake(spark, tmp_path / "lake", (CALLS,)).settings
     _merge(spark, settings, 1, "stays", "goes", "returns", "phantom", gone=("never was",))
     _merge(spark, settings, 2, "stays", "late", gone=("goes", "returns"))
     _merge(spark, settings, 3, "returns")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import random
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from pyspark.sql import Row, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from tests.spark.support import EARLIER_LABEL, ITEMS, LABEL, Lake, assert_rows, change, lines_frame, sequence
 
-from lakehouse.changes import latest_changes
-from lakehouse.parse import parse_lines
+from lakehouse.ingest.bronze import of_lines
+from lakehouse.sql.select import latest_of
 
 DELETED = object()
 SNAPSHOT = f"{LABEL}/-2026-01-06T00:00:00.000Z/0001"
@@ -309,39 +311,98 @@ def test_the_books_count_what_each_batch_did(lake: Lake) -> None:
         records = sum(map(len, batch.values())) + pairs
         expected.append((1, records, upserts + pairs, deletes, records - upserts - pairs - deletes, 0, 0))
     assert [
-        (r.files, r.records, r.upserts, r.deletes, r.stale, r.quarantined, r.rescued)
+        (r.files, r.records, r.upserts, r.deletes, r.stale, r.quarantined, r.misfits)
         for r in lake.books()
         if r.table_name == "items"
     ] == expected
     assert {r.last_changed_at for r in lake.books() if r.table_name == "items"} == {"2026-01-08 11:00:00"}
 
 
+def _latest(rows: DataFrame, ttl_deletes: str = "apply", where: str = "true") -> DataFrame:
+    """The latest change of every key among rows that stand for those of bronze."""
+    rows.createOrReplaceTempView("order_of_changes")
+    return rows.sparkSession.sql(
+        f"SELECT * FROM {latest_of('order_of_changes', where, ttl_deletes=ttl_deletes)}"
+    )
+
+
+ROWS = "_key string, _sequence string, is_deleted boolean, _delete_kind string, _problem string, value string"
+
+
 def test_the_reduction_keeps_the_latest_change_of_each_key_deletes_included(spark: SparkSession) -> None:
-    changes = spark.createDataFrame(
-        [
-            ("a", "1", "s2", False, "new"),
-            ("a", "1", "s1", False, "old"),
-            ("a", "2", "s1", False, "other key"),
-            ("b", "1", "s1", False, "it"),
-            ("b", "1", "s2", True, None),
-            ("c", "1", "s1", False, "twice"),
-            ("c", "1", "s1", False, "twice"),
-            ("d", "1", "s10", False, "as text"),
-            ("d", "1", "s9", False, "as text, the greater"),
-        ],
-        "site string, number string, _sequence string, is_deleted boolean, value string",
-    )
-    assert_rows(
-        latest_changes(changes, ("site", "number")),
-        [
-            ("a", "1", "s2", False, "new"),
-            ("a", "2", "s1", False, "other key"),
-            ("b", "1", "s2", True, None),
-            ("c", "1", "s1", False, "twice"),
-            ("d", "1", "s9", False, "as text, the greater"),
-        ],
-        "site string, number string, _sequence string, is_deleted boolean, value string",
-    )
+    a, b = '["a","1"]', '["a","2"]'
+    changes = [
+        (a, "s2", False, None, None, "new"),
+        (a, "s1", False, None, None, "old"),
+        (b, "s1", False, None, None, "other key"),
+        ('["b","1"]', "s1", False, None, None, "it"),
+        ('["b","1"]', "s2", True, "user", None, None),
+        ('["c","1"]', "s1", False, None, None, "twice"),
+        ('["c","1"]', "s1", False, None, None, "twice"),
+        ('["d","1"]', "s10", False, None, None, "as text"),
+        ('["d","1"]', "s9", False, None, None, "as text, the greater"),
+        ('["e","1"]', "s1", False, None, None, "expired later"),
+        ('["e","1"]', "s2", True, "ttl", None, None),
+        ('["f","1"]', "s1", True, "ttl", None, None),
+        ('["g","1"]', "s1", False, None, None, "good"),
+        ('["g","1"]', "s2", False, None, "not_json", "bad"),
+        (None, "s1", False, None, None, "no key"),
+    ]
+    rows = spark.createDataFrame(changes, ROWS)
+    latest = [
+        (a, "s2", False, "new"),
+        (b, "s1", False, "other key"),
+        ('["b","1"]', "s2", True, None),
+        ('["c","1"]', "s1", False, "twice"),
+        ('["d","1"]', "s9", False, "as text, the greater"),
+        ('["g","1"]', "s1", False, "good"),
+    ]
+    expired = [('["e","1"]', "s2", True, None), ('["f","1"]', "s1", True, None)]
+    schema = "_key string, _sequence string, is_deleted boolean, value string"
+    found = _latest(rows).select("_key", "_sequence", "is_deleted", "value")
+    assert_rows(found, latest + expired, schema)
+    # Expiries that are ignored take no part: the older row stands, and a key of expiries alone has none.
+    ignored = _latest(rows, "ignore").select("_key", "_sequence", "is_deleted", "value")
+    assert_rows(ignored, [*latest, ('["e","1"]', "s1", False, "expired later")], schema)
+    part = _latest(rows, where="_sequence = 's1' OR _sequence = 's10'").select("_key", "_sequence")
+    of_part = ["a", "c", "b", "e", "f", "g"]
+    expected = [(f'["{key}","1"]', "s1") for key in of_part] + [(b, "s1"), ('["d","1"]', "s10")]
+    assert_rows(part, expected, "_key string, _sequence string")
+
+
+def test_the_latest_of_20_000_histories_is_what_an_oracle_says(spark: SparkSession) -> None:
+    rng = random.Random(18)
+    rows, oracle, kept = [], {}, {}
+    for number in range(20_000):
+        key = json.dumps([f"site {number % 97}", str(number)])
+        for place in range(rng.randint(1, 6)):
+            label = rng.choice([EARLIER_LABEL, LABEL])
+            at = rng.choice(
+                [
+                    sequence(rng.randrange(10**12), label),
+                    f"{label}/-2026-01-0{rng.randint(6, 9)}T00:00:00.000Z",
+                ]
+            )
+            if rng.random() < 0.1:
+                at += "+2026-01-09T00:00:00.000Z"
+            deleted = rng.random() < 0.3
+            kind = rng.choice(["ttl", "user", None]) if deleted else None
+            row = (key, at, deleted, kind, None, f"{number} {place}")
+            copies = rng.choice([1, 1, 1, 2])
+            # Equal sequences are the same change.
+            if at in {other[1] for other in rows[-12:] if other[0] == key}:
+                continue
+            rows += [row] * copies
+            if at > oracle.get(key, ("",))[0]:
+                oracle[key] = (at, deleted, row[5])
+            if kind != "ttl" and at > kept.get(key, ("",))[0]:
+                kept[key] = (at, deleted, row[5])
+    rng.shuffle(rows)
+    frame = spark.createDataFrame(rows, ROWS)
+    for ttl_deletes, expected in (("apply", oracle), ("ignore", kept)):
+        found = _latest(frame, ttl_deletes).select("_key", "_sequence", "is_deleted", "value").collect()
+        assert len(found) == len(expected)
+        assert {row[0]: tuple(row)[1:] for row in found} == expected
 
 
 def test_a_key_of_two_columns_needs_both(spark: SparkSession) -> None:
@@ -351,10 +412,5 @@ def test_a_key_of_two_columns_needs_both(spark: SparkSession) -> None:
         change(1, site="a", number=""),
         change(1, site="a", number=7),
     ]
-    parsed = parse_lines(lines_frame(spark, records), ITEMS).select("site", "number", "_problem")
-    missing = "missing_key"
-    assert_rows(
-        parsed,
-        [("a", None, missing), (None, "a", missing), ("a", "", missing), ("a", "7", None)],
-        "site string, number string, _problem string",
-    )
+    found = of_lines(lines_frame(spark, records), ITEMS).select("_key", "_problem").collect()
+    assert [tuple(row) for row in found] == [(None, None)] * 3 + [('["a","7"]', None)]

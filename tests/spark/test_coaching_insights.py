@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from pyspark.sql import Row, SparkSession
+from tests.spark.parsed import documents
 from tests.spark.support import TRANSCRIPTS, Lake, assert_rows, show_times
 
-from lakehouse.parse import parse_documents
 from lakehouse.tables.coaching_insights import Thresholds, coaching_insights
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real-inputs" / "pca" / "pca-ui.testfile.json"
@@ -185,14 +185,14 @@ BAD: dict[str, tuple[bytes, str]] = {
 }
 
 
-def _parse(spark: SparkSession, documents: dict[str, bytes], table: Any = TABLE) -> dict[str, list[Row]]:
+def _parse(spark: SparkSession, files: dict[str, bytes], table: Any = TABLE) -> dict[str, list[Row]]:
     rows = [
         (bytearray(content), f"parsedFiles/{key}", f"s3a://calls/pca/parsedFiles/{key}", MODIFIED)
-        for key, content in documents.items()
+        for key, content in files.items()
     ]
     schema = "content binary, document_key string, _source_file string, _modified_at timestamp"
-    found: dict[str, list[Row]] = {key: [] for key in documents}
-    for row in show_times(parse_documents(spark.createDataFrame(rows, schema), table)).collect():
+    found: dict[str, list[Row]] = {key: [] for key in files}
+    for row in show_times(documents(spark.createDataFrame(rows, schema), table)).collect():
         found[row._source_file.rpartition("/")[2]].append(row)
     return found
 
@@ -225,10 +225,13 @@ def test_a_file_that_cannot_be_read_is_one_row_with_its_reason(
 ) -> None:
     content, reason = BAD[key]
     (row,) = parsed[key]
-    assert (row._problem, row._raw, row.is_deleted) == (reason, content.decode(), False)
+    assert (row._problem, row.is_deleted) == (reason, False)
     assert row._detail
-    if reason == "unknown_document_shape":
+    if reason == "unknown_document_shape":  # bronze has the document itself
         assert "ConversationAnalytics" in row._detail
+        assert (row._raw, row.id) == (None, None)
+    else:
+        assert row._raw == content.decode()
 
 
 def test_an_insight_tells_the_call_and_its_figures(parsed: dict[str, list[Row]]) -> None:
@@ -298,8 +301,9 @@ def test_a_file_that_is_written_again_replaces_its_insights(spark: SparkSession,
     write("quiet.json", pca(GUID="g-q"), 1_767_000_001)
     write("foreign.json", {"hello": 1}, 1_767_000_001)
     first = lake.ingest_well()
-    assert set(first) == {"transcripts", "transcripts_pca_calls", "coaching_insights", "quarantine"}
-    counts = first["coaching_insights"].batches
+    assert set(first) == {"transcripts", "pca_calls", "writer_quarantine"}
+    assert set(first["pca_calls"].tables) == {"transcripts", "coaching_insights"}
+    counts = first["pca_calls"].tables["coaching_insights"]
     assert (counts.files, counts.records, counts.upserts, counts.deletes, counts.quarantined) == (
         4,
         22,
@@ -307,12 +311,15 @@ def test_a_file_that_is_written_again_replaces_its_insights(spark: SparkSession,
         18,
         1,
     )
-    assert first["transcripts_pca_calls"].batches.upserts == 3
+    counts = first["pca_calls"].tables["transcripts"]
+    assert (counts.files, counts.records, counts.upserts, counts.quarantined) == (4, 4, 3, 1)
+    # One read of the files for both tables; what neither can take is shown once.
     assert_rows(
-        lake.quarantine().select("source", "reason", "raw"),
-        [("pca_calls", "unknown_document_shape", '{"hello": 1}')],
-        "source string, reason string, raw string",
+        lake.quarantine().select("source", "reason", "raw", "refused_by"),
+        [("pca_calls", "unknown_document_shape", '{"hello":1}', ["coaching_insights", "transcripts"])],
+        "source string, reason string, raw string, refused_by array<string>",
     )
+    assert lake.bronze("pca_calls").count() == 4
     assert_rows(
         lake.gold("coaching_insights").select("call_guid", "insight_type", "priority", "agent"),
         [
@@ -333,7 +340,7 @@ def test_a_file_that_is_written_again_replaces_its_insights(spark: SparkSession,
     write("a.json", pca(agent=-2, duration=200, GUID="g-a"), 1_767_000_010)
     write("redacted-b.json", pca(GUID="g-b"), 1_767_000_010)
     write("redacted-a.json", pca(duration=5000, GUID="g-a"), 1_766_000_000)
-    second = lake.ingest_well()["coaching_insights"].batches
+    second = lake.ingest_well()["pca_calls"].tables["coaching_insights"]
     assert (second.files, second.records, second.stale) == (3, 21, 7)
     assert_rows(
         lake.gold("coaching_insights").select("call_guid", "insight_type", "priority"),

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 from pyspark.sql import Row, SparkSession
+from tests.spark.parsed import landed, parse, selected
 from tests.spark.support import Lake, assert_rows, change, lines_frame, show_times
 
 from change_writer.handler import STREAM_KINDS, make_plan, stream_records
 from change_writer.settings import parse_settings
-from lakehouse.parse import parse_lines
 from lakehouse.tables.dashboard_items import dashboard_items
 
 TABLE = dashboard_items()
@@ -35,7 +35,7 @@ def _item(at: int, source_id: str, ingested_at: str = RECENT, **attributes: Any)
 
 def _parse(spark: SparkSession, **attributes: Any) -> Row:
     record = change(1, **({"source_id": "a", "ingested_at": "2026-01-08T23:30:00-02:00"} | attributes))
-    (row,) = show_times(parse_lines(lines_frame(spark, [record]), TABLE)).collect()
+    (row,) = show_times(parse(lines_frame(spark, [record]), TABLE)).collect()
     return row
 
 
@@ -65,7 +65,7 @@ def test_an_item_is_read(spark: SparkSession) -> None:
     )
     assert row.matched_tags == ["access", "price"]
     assert row.metadata == '{"by":{"name":"Zoë"},"stars":4}'
-    assert (row._problem, row._rescued_data) == (None, '{"ttl":1767900000}')
+    assert row._misfits == 0
 
 
 @pytest.mark.parametrize(
@@ -87,45 +87,65 @@ def test_sentiment_and_score_stand_together_to_two_places(
 
 
 @pytest.mark.parametrize(
-    ("tags", "held", "rescued"),
+    ("tags", "held", "misfits"),
     [
-        (["b", "a"], ["a", "b"], None),
-        ([], [], None),
-        (None, None, None),
-        (["a", None, "a"], ["a"], None),
+        (["b", "a"], ["a", "b"], 0),
+        ([], [], 0),
+        (None, None, 0),
+        (["a", None, "a"], ["a"], 0),
         (
             [3, "x", 12345678901234567890123456789012345678],
             ["12345678901234567890123456789012345678", "3", "x"],
-            None,
+            0,
         ),
-        ('["a"]', None, '{"matched_tags":"[\\"a\\"]"}'),
-        (["0.5", 0.5, "\u20ac"], ["0.5", "\u20ac"], None),
-        ("a,b", None, '{"matched_tags":"a,b"}'),
-        ({"a": True}, None, '{"matched_tags":{"a":true}}'),
-        (7, None, '{"matched_tags":7}'),
+        ('["a"]', None, 1),
+        (["0.5", 0.5, "\u20ac"], ["0.5", "\u20ac"], 0),
+        ([True, "true", False], ["false", "true"], 0),
+        (["", "a"], ["", "a"], 0),
+        # What is no scalar is no tag; of one value, however many of its elements do not fit, one is counted.
+        (["a", {"tag": "b"}, "c"], ["a", "c"], 1),
+        (["a", ["b"], {}, []], ["a"], 1),
+        ([{"S": "a"}], [], 1),
+        ([[]], [], 1),
+        ("a,b", None, 1),
+        ("", None, 1),
+        ({"a": True}, None, 1),
+        (7, None, 1),
+        (False, None, 1),
     ],
     ids=str,
 )
-def test_tags_are_a_sorted_set_or_rescued(
-    spark: SparkSession, tags: Any, held: list[str] | None, rescued: str | None
+def test_tags_are_a_sorted_set_of_scalars_and_what_is_none_is_counted(
+    spark: SparkSession, tags: Any, held: list[str] | None, misfits: int
 ) -> None:
     row = _parse(spark, matched_tags=tags)
-    assert (row.matched_tags, row._rescued_data) == (held, rescued)
+    assert (row.matched_tags, row._misfits) == (held, misfits)
 
 
-@pytest.mark.parametrize("text", ["yesterday", "", "2026-13-01T00:00:00Z"])
+@pytest.mark.parametrize("text", ["yesterday", "2026-13-01T00:00:00Z", "0000-01-01T00:00:00Z"])
 def test_a_time_that_cannot_be_read_leaves_no_day_and_no_expiry(spark: SparkSession, text: str) -> None:
     row = _parse(spark, ingested_at=text)
-    if not text:  # a part of the key
-        assert row._problem == "missing_key"
-        return
     assert (row.ingested_at_utc, row.day_partition, row.expires_at) == (None, None, None)
-    assert (row._problem, row._rescued_data) == (None, f'{{"ingested_at":"{text}"}}')
+    assert (row.ingested_at, row._misfits) == (text, 1)
+
+
+def test_an_item_whose_time_is_empty_has_no_key(spark: SparkSession) -> None:
+    frame = lines_frame(spark, [change(1, source_id="a", ingested_at="")])
+    rows = landed(frame, TABLE)
+    assert [row._key for row in rows.select("_key").collect()] == [None]
+    assert selected(rows, TABLE).isEmpty()
+
+
+def test_the_last_days_of_time_expire_never(spark: SparkSession) -> None:
+    """There is no year 10000 to expire in."""
+    row = _parse(spark, ingested_at="9999-12-31T00:00:00Z")
+    assert (row.ingested_at_utc, str(row.day_partition)) == ("9999-12-31 00:00:00", "9999-12-31")
+    assert (row.expires_at, row._misfits) == (None, 0)
 
 
 def test_days_of_showing_can_be_set(spark: SparkSession) -> None:
     frame = lines_frame(spark, [change(1, source_id="a", ingested_at="2026-01-08T10:00:00Z")])
-    (row,) = show_times(parse_lines(frame, dashboard_items(ttl_days=30))).collect()
+    (row,) = show_times(parse(frame, dashboard_items(ttl_days=30))).collect()
     assert row.expires_at == "2026-02-07 10:00:00"
 
 
@@ -156,7 +176,7 @@ def test_gold_has_a_base_row_and_a_row_for_each_tag_and_follows_every_change(
         _item(1, "deleted", matched_tags=["one"]),
         change(1, source_id="no key"),
     )
-    first = lake.ingest_well()["dashboard_items"].batches
+    first = lake.ingest_well()["sentiment_items"].batches
     assert (first.upserts, first.quarantined) == (14, 1)
     assert _shown(lake) == [
         ("deleted", None),
@@ -263,9 +283,9 @@ def test_an_event_of_the_stream_ends_as_rows_of_gold(
         STREAM_KINDS["aws:dynamodb"], stream_records({"Records": records}), settings, 1_767_880_000_000
     )
     lake = Lake(spark, tmp_path_factory.mktemp("event"), (TABLE,))
-    for landed in plan.objects:
-        assert landed.key.startswith("sentiment_items/"), landed.key
-        lake.land("sentiment_items", data=landed.body)
-        assert gzip.decompress(landed.body)
+    for made in plan.objects:
+        assert made.key.startswith("sentiment_items/"), made.key
+        lake.land("sentiment_items", data=made.body)
+        assert gzip.decompress(made.body)
     lake.ingest_well()
     assert _shown(lake) == [("kept", None), ("kept", "broken"), ("kept", "late")]

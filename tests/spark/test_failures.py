@@ -11,10 +11,11 @@ import pytest
 from pyspark.sql import SparkSession
 from tests.spark.support import ITEMS, Lake, change
 
-from lakehouse import ingest as module
 from lakehouse.errors import CorruptObjectError, StreamError
-from lakehouse.ingest import MESSAGE_LIMIT, ingest
-from lakehouse.lease import Lease
+from lakehouse.ingest import stream as module
+from lakehouse.ingest.failures import MESSAGE_LIMIT
+from lakehouse.ingest.lease import lease
+from lakehouse.ingest.stream import ingest
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def test_a_stream_that_stops_is_in_the_books(lake: Lake) -> None:
     result = lake.ingest()["items"]
     assert isinstance(result.error, CorruptObjectError)
     [failure] = _failures(lake)
-    assert (failure["stream"], failure["table_name"], failure["error"]) == (
+    assert (failure["stream"], failure["source"], failure["error"]) == (
         *("items", "items"),
         "CorruptObjectError",
     )
@@ -49,7 +50,7 @@ def test_a_stream_that_stops_is_in_the_books(lake: Lake) -> None:
 
 
 def test_a_stream_that_ends_well_or_waits_for_another_is_not(lake: Lake) -> None:
-    with Lease(f"{lake.settings.checkpoints}/items", "items"):
+    with lease(lake.spark, lake.settings, lake.settings.stream_folder("items"), "items"):
         assert lake.ingest()["items"].error is not None
     assert lake.ingest()["items"].error is None
     assert _failures(lake) == []
@@ -92,7 +93,7 @@ class Dead:
 def test_a_session_that_is_gone_is_told_as_the_streams_error(lake: Lake, error: Exception) -> None:
     settings = replace(lake.settings, checkpoints=str(lake.folder / "other"))
     results = ingest(Dead(error), settings, lake.tables)  # type: ignore[arg-type]
-    assert [result.stream for result in results] == ["items", "quarantine"]
+    assert [result.stream for result in results] == ["items", "writer_quarantine"]
     for result in results:
         assert isinstance(result.error, StreamError)
         assert str(error) in str(result.error)

@@ -29,7 +29,7 @@ def _arguments(folder: Path) -> list[str]:
     return [
         *("--landing", str(folder / "landing"), "--checkpoints", str(folder / "checkpoints")),
         *("--platform", "local", "--warehouse", str(folder / "warehouse")),
-        *("--silver", "job_silver", "--gold", "job_gold", "--ops", "job_ops"),
+        *("--bronze", "job_bronze", "--silver", "job_silver", "--gold", "job_gold", "--ops", "job_ops"),
     ]
 
 

@@ -19,18 +19,20 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from tests.spark.support import LABEL
 
-from lakehouse.catalog import create_view
-from lakehouse.declared import all_views, other_tables, state_tables
+from lakehouse.catalog.declared import Made, all_views, other_tables, state_table
+from lakehouse.catalog.governance import Governance, govern
+from lakehouse.catalog.set_up import create_view
 from lakehouse.gold.outbox import due
-from lakehouse.governance import Governance, govern
 from lakehouse.settings import LAYERS, Settings, literal
+from lakehouse.sql.paths import parse_path
 from lakehouse.table import Column
 from lakehouse.tables import TABLES
 
 READERS = "it's a \\ group"
 SECRET = "a secret"
-MADE = (*other_tables(TABLES), *(made for table in TABLES for made in state_tables(table)))
+MADE = (*other_tables(TABLES), *map(state_table, TABLES))
 VIEWS = tuple(all_views(TABLES))
+SOURCES = {source for table in TABLES for source in table.sources}
 
 MASKED = {
     "calls": {"agent_id", "agent_name", "file_name", "session_id"},
@@ -69,10 +71,43 @@ def _value(column: Column) -> str:
         "boolean": "false",
         "array<string>": "array('plain')",
         "map<string,bigint>": "map('a', 1)",
+        "map<string,string>": "map('a', 'plain')",
     }
     if re.match("timestamp|date", column.type):
         return "TIMESTAMP'2199-01-01 00:00:00'"
     return literal(SECRET) if column.pii else named.get(column.name, plain.get(column.type, "1"))
+
+
+def _record(source: str) -> str:
+    """A record of a source that has a value for every column of its table, as JSON."""
+    record: dict[str, Any] = {}
+    (*_, table) = (t for t in TABLES if source in t.sources)
+    kinds = {"array<string>": ["plain"], "string": "plain", "timestamp": "2199-01-01T00:00:00Z"}
+    for column in sorted(table.columns, key=lambda c: max(map(len, c.paths), default=0)):
+        for path in map(parse_path, column.paths):
+            inside = record
+            for name in path[:-1]:
+                if not isinstance(inside.get(name), dict):
+                    inside[name] = {"more": inside[name]} if name in inside else {}
+                inside = inside[name]
+            inside[path[-1]] = SECRET if column.pii else kinds.get(column.type, 1)
+    return json.dumps(record)
+
+
+def _rows(made: Made) -> str:
+    """The rows of a table, as SQL: one, and in bronze a good one and a bad one."""
+    bad = {c.name: _value(c) for c in made.columns}
+    if made.layer == "bronze":
+        bad |= {"item": "NULL", "document": "NULL"}
+        bad["_source_file"] = "'/landing/_quarantine/plain/dt=2026-01-05/HH=08/a.ndjson.gz'"
+    good = bad | dict.fromkeys(("_problem", "_detail", "_raw"), "NULL")
+    whole = f"parse_json({literal(_record(made.name))})" if made.name in SOURCES else "NULL"
+    good |= {"_key": "'[\"plain\"]'", "item": whole, "document": whole}
+    rows = [good, bad] if made.name in SOURCES and made.layer == "bronze" else [bad]
+    return " UNION ALL ".join(
+        f"SELECT {', '.join(f'CAST({row[c.name]} AS {c.type}) AS `{c.name}`' for c in made.columns)}"
+        for row in rows
+    )
 
 
 def _member_of(spark: SparkSession, *groups: str) -> None:
@@ -86,11 +121,12 @@ def _member_of(spark: SparkSession, *groups: str) -> None:
 
 @pytest.fixture(scope="module")
 def settings(spark: SparkSession) -> Iterator[Settings]:
-    """A lake of views alone, which are made in no time: each table is a view of one row."""
+    """A lake of views alone, which are made in no time: each table is a view of one row or two."""
     own = uuid.uuid4().hex[:8]
     made = Settings(
         landing="/landing",
         checkpoints="/checkpoints",
+        bronze=f"bronze_{own}",
         silver=f"silver_{own}",
         gold=f"gold_{own}",
         ops=f"ops_{own}",
@@ -99,8 +135,7 @@ def settings(spark: SparkSession) -> Iterator[Settings]:
     for layer in LAYERS:
         spark.sql(f"CREATE SCHEMA {made.schema(layer)}")
     for one in MADE:
-        values = ", ".join(f"CAST({_value(c)} AS {c.type}) AS `{c.name}`" for c in one.columns)
-        spark.sql(f"CREATE VIEW {made.table(one.layer, one.name)} AS SELECT {values}")
+        spark.sql(f"CREATE VIEW {made.table(one.layer, one.name)} AS {_rows(one)}")
     _member_of(spark)
     for layer, view in VIEWS:
         create_view(spark, made, layer, view)
@@ -133,7 +168,7 @@ def test_personal_data_is_there_for_members_and_null_for_everybody_else(
     assert for_members.keys() == MASKED.keys()
     for name, rows in for_members.items():
         assert rows, name
-        masked = {column for column, value in rows[0].items() if value == SECRET}
+        masked = {column for row in rows for column, value in row.items() if SECRET in str(value)}
         assert masked == MASKED[name], name
         assert for_others[name] == [row | dict.fromkeys(masked) for row in rows], name
 
@@ -206,25 +241,30 @@ def test_unity_catalog_is_told_what_it_does_not_know(spark: SparkSession, settin
     catalog = Catalog()
     governance = Governance(analysts="analysts")
     govern(catalog, settings, calls, VIEWS[:1], governance)  # type: ignore[arg-type]
-    table = settings.table("silver", "calls")
+    bronze, table = settings.table("bronze", "calls"), settings.table("silver", "calls")
     assert catalog.told == [
         *(
-            f"ALTER TABLE {table} ALTER COLUMN `{column}` SET TAGS ('pii' = 'true')"
-            for column in ("_rescued_data", "agent_name", "file_name", "session_id")
+            f"ALTER TABLE {one} ALTER COLUMN `{column}` SET TAGS ('pii' = 'true')"
+            for one, columns in (
+                (bronze, ("item", "_raw")),
+                (table, ("agent_name", "file_name", "session_id")),
+            )
+            for column in columns
         ),
         f"ALTER TABLE {table} ADD CONSTRAINT `calls_pk` PRIMARY KEY (`call_id`)",
         f"GRANT SELECT ON VIEW {settings.table('gold', VIEWS[0][1].name)} TO `analysts`",
         *(
             f"ALTER SCHEMA {settings.schema(layer)} ENABLE PREDICTIVE OPTIMIZATION"
-            for layer in ("silver", "gold", "ops")
+            for layer in ("bronze", "silver", "gold", "ops")
         ),
     ]
     catalog.told.clear()
-    names = ", ".join(f"'{c.name.upper()}'" for c in calls[0].columns)
-    catalog.tags = (
-        f"upper('{settings.silver}') AS schema_name, 'CALLS' AS table_name, "
-        f"explode(array({names})) AS column_name"
+    tagged = ", ".join(
+        f"struct('{getattr(settings, made.layer).upper()}' AS schema_name, '{c.name.upper()}' AS column_name)"
+        for made in calls
+        for c in made.columns
     )
+    catalog.tags = f"inline(array({tagged})), 'CALLS' AS table_name"
     catalog.keys = catalog.keys.replace("CHECK", "PRIMARY KEY")
     govern(catalog, settings, calls, VIEWS[:1], Governance(predictive_optimization=False))  # type: ignore[arg-type]
     assert catalog.told == []

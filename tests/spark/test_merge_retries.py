@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pyspark.errors import PySparkException
 
-from lakehouse.merge import ATTEMPTS, is_conflict, retrying
+from lakehouse.ingest.commits import ATTEMPTS, is_conflict, retrying
 
 CONFLICTS = [
     "[DELTA_CONCURRENT_APPEND] ConcurrentAppendException: Files were added",

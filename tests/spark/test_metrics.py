@@ -1,4 +1,4 @@
-"""Metrics against a plain reading of the rules (local/metric_figures.py), written by another hand."""
+"""Metrics against a plain reading of the rules (demo/metric_figures.py), written by another hand."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -19,14 +19,14 @@ from pyspark.sql import functions as F
 from tests.spark.metric_sets import AS_OF_TIMES, landed_line, random_events
 from tests.spark.support import CHANGED_AT, Lake, event, lines_frame, show_times
 
-from lakehouse.changes import latest_changes
+from lakehouse.demo.metric_figures import DAY, MetricEvent, MetricRow, metric_event, metrics
 from lakehouse.gold import derived
 from lakehouse.gold.entities import refresh_metrics
 from lakehouse.gold.metrics import entity_events, metrics_of
 from lakehouse.gold.tables import ENTITY
-from lakehouse.local.metric_figures import DAY, MetricEvent, MetricRow, metric_event, metrics
-from lakehouse.parse import parse_lines
-from lakehouse.rebuild import rebuild
+from lakehouse.ingest.bronze import of_lines
+from lakehouse.operations.rebuild import rebuild
+from lakehouse.sql.select import MISFITS, latest_of, select
 from lakehouse.tables.metric_events import METRIC_EVENTS
 
 NOW = 1_767_870_000_000_000
@@ -52,10 +52,22 @@ def _assert_figures(found: Mapping[Any, Any], expected: Mapping[Any, Any]) -> No
     assert not wrong, f"{len(wrong)} of {len(expected)} entities differ"
 
 
+def _in_bronze(spark: SparkSession, lines: DataFrame) -> DataFrame:
+    """Lines as bronze has them, in a view named bronze_events."""
+    bronze = of_lines(lines, METRIC_EVENTS).selectExpr("*", "'events' AS _stream", "0L AS _batch_id")
+    bronze.createOrReplaceTempView("bronze_events")
+    return bronze
+
+
+def _latest(spark: SparkSession) -> DataFrame:
+    """The latest change of every event in that view, as the table has it."""
+    return spark.sql(select(METRIC_EVENTS, latest_of("bronze_events", "true"), beside=True))
+
+
 def _events_frame(spark: SparkSession, events: Iterable[MetricEvent]) -> DataFrame:
-    parsed = parse_lines(lines_frame(spark, (landed_line(e) for e in events)), METRIC_EVENTS)
-    assert parsed.where("_problem IS NOT NULL").isEmpty()
-    return entity_events(latest_changes(parsed, METRIC_EVENTS.keys))
+    bronze = _in_bronze(spark, lines_frame(spark, (landed_line(e) for e in events)))
+    assert bronze.where("_problem IS NOT NULL OR _key IS NULL").isEmpty()
+    return entity_events(_latest(spark))
 
 
 def test_metrics_are_the_oracles_on_a_thousand_random_sets_at_every_time(
@@ -232,39 +244,64 @@ EVENTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize(
-    ("name", "event_id", "student", "health", "rescued"),
+    ("name", "event_id", "student", "health"),
     [
-        ("nothing", "shardId-000000000000:1#0", "anna", "1.5000", {"payload": {"more": {"a": [1, 2.5]}}}),
-        ("text", "shardId-000000000000:2#0", "anna", "1.5001", {"payload": {"more": 1}}),
-        ("flat", "shardId-000000000000:3#0", None, None, {"student_id": "anna", "health_score": 1}),
-        ("inside", "inside", None, None, None),
-        ("both", "outside", None, None, {"payload": {"event_id": "other"}}),
-        ("same", "same", None, None, None),
-        ("empty", "inside the text", None, None, {"event_id": ""}),
-        ("empty both", "shardId-000000000000:8#0", None, None, {"timestamp": ""}),
-        ("no text", "17", None, None, {"event_id": {"a": 1}}),
-        ("no object", "no object", None, None, {"payload": ["anna"]}),
-        ("zone", "zone", None, None, None),
-        ("no zone", "no zone", None, None, None),
+        ("nothing", "shardId-000000000000:1#0", "anna", "1.5000"),
+        ("text", "shardId-000000000000:2#0", "anna", "1.5001"),
+        ("flat", "shardId-000000000000:3#0", None, None),
+        ("inside", "inside", None, None),
+        ("both", "outside", None, None),
+        ("same", "same", None, None),
+        ("empty", "inside the text", None, None),
+        ("empty both", "shardId-000000000000:8#0", None, None),
+        ("no object", "no object", None, None),
+        ("zone", "zone", None, None),
+        ("no zone", "no zone", None, None),
     ],
 )
-def test_an_event_is_an_envelope_and_what_no_column_reads_is_rescued(
-    events: dict[str, Row], name: str, event_id: str, student: str | None, health: str | None, rescued: Any
+def test_an_event_is_an_envelope(
+    events: Events, name: str, event_id: str, student: str | None, health: str | None
 ) -> None:
-    row = events[EVENTS[name]["_sequence"]]
-    assert row._problem is None
+    row = events.rows[EVENTS[name]["_sequence"]]
     assert (row.event_id, row.student_id) == (event_id, student)
     assert (row.health_score and str(row.health_score)) == health
-    assert (row._rescued_data and json.loads(row._rescued_data)) == rescued
+    assert row[MISFITS] == (name == "no object")
     assert row.event_type == "unknown"
     at = {"zone": "2026-01-08 10:30:00", "no zone": "2026-01-08 12:30:00.25"}
     assert row.occurred_at == at.get(name, CHANGED_AT)
 
 
+def test_an_id_that_is_no_scalar_is_refused_and_no_other_is_taken_in_its_place(events: Events) -> None:
+    number = EVENTS["no text"]["_sequence"]
+    assert number not in events.rows
+    assert events.keys[number] is None
+    assert set(events.rows) == set(events.keys) - {number}
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_what_no_column_reads_is_in_bronze(events: Events, name: str) -> None:
+    assert events.records[EVENTS[name]["_sequence"]] == EVENTS[name]
+
+
+@dataclass(frozen=True)
+class Events:
+    """By sequence: the rows of the table, the keys and the records in bronze."""
+
+    rows: dict[str, Row]
+    keys: dict[str, str | None]
+    records: dict[str, Any]
+
+
 @pytest.fixture(scope="module")
-def events(spark: SparkSession) -> dict[str, Row]:
-    parsed = show_times(parse_lines(lines_frame(spark, EVENTS.values()), METRIC_EVENTS))
-    return {row._sequence: row for row in parsed.collect()}
+def events(spark: SparkSession) -> Events:
+    bronze = _in_bronze(spark, lines_frame(spark, EVENTS.values()))
+    assert bronze.where("_problem IS NOT NULL").isEmpty()
+    there = bronze.select("_sequence", "_key", F.to_json("item").alias("item")).collect()
+    return Events(
+        {row._sequence: row for row in show_times(_latest(spark)).collect()},
+        {row._sequence: row._key for row in there},
+        {row._sequence: json.loads(row.item) for row in there},
+    )
 
 
 @pytest.mark.extra

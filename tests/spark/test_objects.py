@@ -18,7 +18,8 @@ from pyspark.sql import SparkSession
 from tests.spark.support import ITEMS, TRANSCRIPTS, Lake, assert_rows, change, line
 
 from lakehouse.errors import CorruptObjectError, LeaseHeldError, StreamError
-from lakehouse.ingest import Trigger, ingest
+from lakehouse.ingest.stream import ingest
+from lakehouse.ingest.trigger import Trigger
 
 OTHERS = dataclasses.replace(ITEMS, name="others", source="others")
 VALUES = "site string, note string"
@@ -51,6 +52,7 @@ def test_a_damaged_object_stops_its_own_table_and_is_never_skipped(
     assert error.path.endswith(str(path))
     assert f"lakehouse landing set-aside {shlex.quote(error.path)}" in str(error)
     assert (lake.state(ITEMS).count(), lake.quarantine().count()) == (0, 0)
+    assert lake.bronze("items").isEmpty()
     assert results["items"].batches.records == 0
     if damage != "torn":
         return
@@ -155,11 +157,11 @@ def test_a_second_process_is_kept_from_a_checkpoint_and_harms_nothing(
     lake = Lake(spark, tmp_path, (ITEMS,))
     lake.land("items", change(1, site="s", number="1"))
     script = (
-        "import sys\nfrom lakehouse.lease import Lease\n"
-        "with Lease(sys.argv[1], 'items'):\n    print('held', flush=True)\n    sys.stdin.read()\n"
+        "import sys\nfrom lakehouse.ingest.lease import FileLease\n"
+        "with FileLease(sys.argv[1], 'items'):\n    print('held', flush=True)\n    sys.stdin.read()\n"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", script, f"{lake.settings.checkpoints}/items"],
+        [sys.executable, "-c", script, lake.settings.stream_folder("items")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -171,8 +173,8 @@ def test_a_second_process_is_kept_from_a_checkpoint_and_harms_nothing(
     error = results["items"].error
     assert isinstance(error, LeaseHeldError)
     assert f"process {other.pid} " in str(error)
-    assert results["quarantine"].error is None
-    assert not (Path(lake.settings.checkpoints) / "items" / "checkpoint").exists()
+    assert results["writer_quarantine"].error is None
+    assert not (Path(lake.settings.stream_folder("items")) / "checkpoint").exists()
     assert lake.ingest_well()["items"].batches.upserts == 1
 
 
@@ -184,9 +186,9 @@ def test_a_stream_that_dies_of_something_unforeseen_is_reported(
         raise OSError(28, "No space left on device")
 
     lake = Lake(spark, tmp_path, (ITEMS,))
-    monkeypatch.setattr("lakehouse.ingest.Lease", no_space)
+    monkeypatch.setattr("lakehouse.ingest.stream.lease", no_space)
     results = ingest(spark, lake.settings, lake.tables, Trigger())
-    assert [r.stream for r in results] == ["items", "quarantine"]
+    assert [r.stream for r in results] == ["items", "writer_quarantine"]
     for result in results:
         assert isinstance(result.error, StreamError)
         assert "No space left on device" in str(result.error)

@@ -90,7 +90,7 @@ def test_the_books_count_what_broke_each_rule(lake: Lake) -> None:
     assert [row.violations for row in lake.books() if row.table_name == "kept"] == [None, None]
 
 
-def test_an_ignored_expiry_leaves_the_row_and_stands_in_the_history(lake: Lake) -> None:
+def test_an_ignored_expiry_leaves_the_row_and_its_history_and_stands_in_bronze(lake: Lake) -> None:
     schema = "number string, note string, is_deleted boolean"
     columns = ("number", "note", "is_deleted")
     assert_rows(
@@ -110,7 +110,9 @@ def test_an_ignored_expiry_leaves_the_row_and_stands_in_the_history(lake: Lake) 
         schema,
     )
     expiries = "_delete_kind = 'ttl'"
-    assert lake.history(KEPT).where(expiries).count() == lake.history(EXPIRED).where(expiries).count() == 4
+    assert lake.bronze("kept").where(expiries).count() == lake.bronze("expired").where(expiries).count() == 4
+    assert lake.history(KEPT).where(expiries).count() == 0
+    assert lake.history(EXPIRED).where(expiries).count() == 4
     current = {r.number: r.is_deleted for r in lake.gold("kept_history").where("is_current").collect()}
     assert current == {"expiry": False, "delete": True, "both": True, "again": False}
 

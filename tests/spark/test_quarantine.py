@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import gzip
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -19,7 +20,6 @@ from rich.console import Console
 from tests.local.support import create_table
 from tests.spark.support import ITEMS, TRANSCRIPTS, Lake, change, line, sequence
 
-from lakehouse import quarantine
 from lakehouse.aws.fresh import Reader
 from lakehouse.aws.objects import FolderObjects
 from lakehouse.aws.release import fresh_read
@@ -27,7 +27,8 @@ from lakehouse.cli import cli, show
 from lakehouse.errors import ConfigurationError, QuarantineIdError
 from lakehouse.local import warehouse
 from lakehouse.local.aws import LocalAws
-from lakehouse.quarantine import Filter, Lost, Number
+from lakehouse.operations import quarantine
+from lakehouse.operations.quarantine import Filter, Lost, Number
 from lakehouse.table import Column
 
 HOUR = "dt=2026-01-05/HH=08"
@@ -44,6 +45,11 @@ NEW = change(9, place="p", number="2", note="newest")
 NO_KEY = change(1, note="a replacement character of its own: \ufffd")
 NO_UTF8 = b'{"site": "\xff\xfe\xef\xbf\xbd"}'
 REPORT = {"source": "items", "reason": "bad_number", "detail": NASTY, "record": {"eventID": "e"}}
+
+
+def _again(record: Any) -> bytes:
+    """A record as bronze tells it."""
+    return json.dumps(record, separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode()
 
 
 def _put(lake: Lake) -> Any:
@@ -117,7 +123,7 @@ def test_records_are_listed_newest_first_and_counted(lake: Lake) -> None:
         ("items", "not_json"),
         ("items", "not_utf8"),
         ("items", "bad_number"),
-        ("../others", "bad_number"),
+        ("others", "bad_number"),
         ("transcripts", "not_json"),
     }
     assert len(entries) == 9
@@ -144,30 +150,38 @@ def test_a_record_is_shown_whole_by_the_beginning_of_its_id(lake: Lake) -> None:
         assert (whole.batch_id, str(whole.stream).partition("/")[0]) == (0, "items")
 
 
+def _twins() -> tuple[list[str], list[str]]:
+    """Two lines of the writer's, and their ids, which begin with the same six digits."""
+    place = '{"source":"gone","object":"_quarantine/gone/dt=2026-01-05/HH=08/twins.ndjson.gz"}'
+    seen: dict[str, tuple[str, str]] = {}
+    for number in range(10**6):
+        text = f'{{"reason":"not_json","number":{number}}}'
+        id_ = hashlib.sha256((place + text).encode()).hexdigest()
+        if id_[:6] in seen:
+            other, its_text = seen[id_[:6]]
+            return [its_text, text], [other, id_]
+        seen[id_[:6]] = (id_, text)
+    raise AssertionError("unreachable")
+
+
 def test_an_id_that_is_not_that_of_one_record_is_refused(lake: Lake) -> None:
-    twins = [("f00baa" + n * 58, "gone", "not_json", "x") for n in "12"]
-    target = lake.settings.table("ops", "quarantine_records")
-    rows = lake.spark.createDataFrame(twins, "quarantine_id string, source string, reason string, raw string")
-    schema = lake.spark.table(target).schema
-    rows = rows.select(
-        *(
-            F.col(f.name) if f.name in rows.columns else F.lit(None).cast(f.dataType).alias(f.name)
-            for f in schema
-        )
-    )
-    rows.write.format("delta").mode("append").saveAsTable(target)
+    texts, ids = _twins()
+    lake.land("_quarantine/gone", *texts, name="twins.ndjson.gz")
+    lake.ingest_well()
+    first = sorted(ids)[0]
     with pytest.raises(
-        QuarantineIdError, match=r"^2 quarantined records have an id that begins with f00baa: f00baa111111"
+        QuarantineIdError,
+        match=rf"^2 quarantined records have an id that begins with {first[:6]}: {first[:12]}",
     ):
-        quarantine.whole(lake.spark, lake.settings, "f00baa")
+        quarantine.whole(lake.spark, lake.settings, first[:6])
     with pytest.raises(QuarantineIdError, match="No quarantined record has the id 0123456789"):
-        quarantine.discard(lake.spark, lake.settings, [twins[0][0], "0123456789"], why="so")
+        quarantine.discard(lake.spark, lake.settings, [first, "0123456789"], why="so")
     for wanted in (NASTY, "12345", "abcde%", "%' OR '1'='1"):
         with pytest.raises(QuarantineIdError, match="is no id of a quarantined record"):
             _requeue(lake, [wanted])
     # Nothing of a command with such an id is done.
-    assert quarantine.whole(lake.spark, lake.settings, twins[0][0]).decisions == []
-    assert _requeue(lake, [twins[0][0][:7]]).refused[0].because.startswith("no table reads source 'gone'")
+    assert quarantine.whole(lake.spark, lake.settings, first).decisions == []
+    assert _requeue(lake, [first]).refused[0].because.startswith("no table reads source 'gone'")
 
 
 def test_a_discard_is_recorded_with_who_and_why(lake: Lake) -> None:
@@ -250,7 +264,11 @@ def test_requeued_lines_go_through_the_same_ordered_apply(
     bodies = {
         gzip.decompress((Path(lake.settings.landing) / str(key)).read_bytes()) for key in landed.values()
     }
-    assert bodies == {line(record) + b"\n" for record in (LATE, NEW, NO_KEY, "no json", NO_UTF8)}
+    # A bad line as it was; a good one member by member.
+    assert bodies == {
+        *(_again(record) + b"\n" for record in (LATE, NEW, NO_KEY)),
+        *(line(record) + b"\n" for record in ("no json", NO_UTF8)),
+    }
 
     # What has been decided on is left alone.
     refused = _requeue(lake, list(landed)).refused
@@ -267,7 +285,7 @@ def test_requeued_lines_go_through_the_same_ordered_apply(
     assert set(_ids(lake, "requeued")) == set(landed)
     kept = [quarantine.whole(lake.spark, lake.settings, id_) for id_ in reopened]
     assert {(w.entry.reason, w.raw) for w in kept} == {
-        ("missing_key", line(NO_KEY)),
+        ("missing_key", _again(NO_KEY)),
         ("not_json", b"no json"),
         ("not_utf8", NO_UTF8),
     }
@@ -283,28 +301,24 @@ def test_requeued_lines_go_through_the_same_ordered_apply(
 def test_documents_and_unknown_sources_are_refused_with_the_next_step(lake: Lake) -> None:
     before, objects = _records(lake), _objects(lake)
     (document,) = _ids(lake, source="transcripts")
-    (unknown,) = _ids(lake, source="../others")
+    (unknown,) = _ids(lake, source="others")
     outcome = _requeue(lake, [document, unknown])
     assert outcome.decided == []
     because = {r.quarantine_id: r.because for r in outcome.refused}
     assert "call.json again" in because[document]
-    assert "no table reads source '../others'" in because[unknown]
+    assert "no table reads source 'others'" in because[unknown]
     assert (_records(lake), _objects(lake)) == (before, objects)
 
 
 def test_bytes_that_were_not_kept_are_not_landed(lake: Lake) -> None:
     """As in a table that mends what is no UTF-8."""
-    (entry,) = (
-        e
-        for e in quarantine.listed(lake.spark, lake.settings, Filter(None, reason="not_utf8"))
-        if e.object.endswith("0001.ndjson.gz")
-    )
-    target = lake.settings.table("ops", "quarantine_records")
-    mended = NO_UTF8.decode("utf-8", "replace")
-    rows = lake.spark.table(target).where(F.col("quarantine_id") == entry.quarantine_id)
-    rows = rows.withColumns({"quarantine_id": F.lit("0" * 64), "raw": F.lit(mended)})
-    rows.write.format("delta").mode("append").saveAsTable(target)
-    (refused,) = _requeue(lake, ["0" * 64]).refused
+    before = set(_ids(lake, None, reason="not_utf8"))
+    target = lake.settings.table("bronze", "items")
+    rows = lake.spark.table(target).where("_problem = 'not_utf8'").limit(1)
+    mended = F.lit(NO_UTF8.decode("utf-8", "replace"))
+    rows.withColumn("_raw", mended).localCheckpoint().write.format("delta").mode("append").saveAsTable(target)
+    (new,) = set(_ids(lake, None, reason="not_utf8")) - before
+    (refused,) = _requeue(lake, [new]).refused
     assert "not kept byte for byte" in refused.because
 
 

@@ -15,13 +15,14 @@ from pyspark.sql import Row, SparkSession
 from tests.local.support import ITEM_KEYS, create_table
 from tests.spark.support import ITEMS, Lake, change, sequence
 
-from lakehouse import floors, quarantine
 from lakehouse.aws.fresh import Reader
 from lakehouse.aws.objects import FolderObjects
 from lakehouse.aws.release import fresh_read
 from lakehouse.errors import SnapshotRefusedError
+from lakehouse.ingest import floors
 from lakehouse.local.aws import LocalAws
-from lakehouse.quarantine import Filter
+from lakehouse.operations import quarantine
+from lakehouse.operations.quarantine import Filter
 
 NAME = "prod-items"
 FLOOR = datetime(2026, 2, 1, tzinfo=UTC)

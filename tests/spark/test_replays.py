@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 from tests.spark.support import ITEMS, Lake, assert_rows, change
 
 from lakehouse.errors import StreamError
-from lakehouse.ingest import Batches, ingest
+from lakehouse.ingest.stream import Batches, ingest
 
 GOOD = [change(n, site=f"site {n % 7}", number=str(n % 3), note=f"note {n}", amount=n) for n in range(1, 30)]
 DELETES = [change(30 + n, deleted=True, site=f"site {n}", number="1") for n in range(3)]
@@ -40,7 +40,7 @@ def _quarantined(lake: Lake) -> list[tuple[str, str, str]]:
 
 
 EXPECTED_QUARANTINE = [
-    ("missing_key", BAD[2], "0002.ndjson.gz"),
+    ("missing_sequence", BAD[2], "0002.ndjson.gz"),
     ("not_an_object", BAD[1], "0002.ndjson.gz"),
     # The same line twice in one object is one row; the same line in two objects is two.
     ("not_json", BAD[0], "0001.ndjson.gz"),
@@ -73,25 +73,30 @@ def test_a_batch_that_is_repeated_after_a_crash_changes_nothing(lake: Lake) -> N
 def test_a_batch_that_died_between_two_commits_is_finished_by_its_repetition(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """First the state table alone has the batch, then quarantine too; at last the books are written."""
-    lake.land("items", change(100, site="died", number="1", note="it"), "no json: died")
+    """First bronze alone has the batch, then the state table too, then what it refused; at last the books."""
+    lake.land(
+        "items", change(100, site="died", number="1", note="it"), "no json: died", change(101, site="x")
+    )
     before, quarantined = lake.books(), _quarantined(lake)
 
     def dies(*args: Any, **more: Any) -> None:
         raise RuntimeError("the power went off")
 
-    for unwritten in ("insert_missing", "append_once"):
+    rows = lake.bronze("items").count()
+    for number, unwritten in enumerate(("silver.merge", "refused.insert_missing", "batch.append_once")):
         with monkeypatch.context() as patched:
-            patched.setattr(f"lakehouse.batch.{unwritten}", dies)
+            patched.setattr(f"lakehouse.ingest.{unwritten}", dies)
             assert isinstance(lake.ingest()["items"].error, StreamError)
         state = sorted(lake.state(ITEMS).collect())
-        assert "died" in {row.site for row in state}
+        assert ("died" in {row.site for row in state}) == (number > 0)
         assert lake.books() == before
-        assert len(_added(quarantined, _quarantined(lake))) == (unwritten == "append_once")
+        assert lake.bronze("items").count() == rows + 3
+        assert len(_added(quarantined, _quarantined(lake))) == 1 + (number == 2)
     lake.ingest_well()
     assert sorted(lake.state(ITEMS).collect()) == state
-    assert [(row.records, row.stale, row.quarantined) for row in _added(before, lake.books())] == [(2, 1, 1)]
-    assert [row[1] for row in _added(quarantined, _quarantined(lake))] == ["no json: died"]
+    assert lake.bronze("items").count() == rows + 3
+    assert [(row.records, row.stale, row.quarantined) for row in _added(before, lake.books())] == [(3, 1, 2)]
+    assert [row[0] for row in _added(quarantined, _quarantined(lake))] == ["missing_key", "not_json"]
 
 
 def _added(before: list[Any], after: list[Any]) -> list[Any]:
@@ -110,7 +115,7 @@ def test_all_of_landing_under_a_new_checkpoint_gives_the_same_content(lake: Lake
 
 
 def test_a_checkpoint_that_was_deleted_starts_again_with_books_of_its_own(lake: Lake) -> None:
-    shutil.rmtree(Path(lake.settings.checkpoints) / "items" / "checkpoint")
+    shutil.rmtree(Path(lake.settings.stream_folder("items")) / "checkpoint")
     before = len(lake.books())
     result = lake.ingest_well(settings=dataclasses.replace(lake.settings, max_files=1000))["items"]
     assert result.batches.records == result.batches.stale + result.batches.quarantined > 0

@@ -23,6 +23,8 @@ from lakehouse.report.make import make_report
 from lakehouse.report.page import html
 from lakehouse.report.queries import FIXED, ask, queries
 from lakehouse.report.sections import make_page
+from lakehouse.report.sections.freshness import freshness
+from lakehouse.settings import LAYERS
 from lakehouse.tables import TABLES
 
 pytestmark = pytest.mark.timeout(600)  # the first test makes the lake and the report
@@ -50,10 +52,10 @@ def made(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 def _sql(lake: Lake) -> Callable[[str], list[list[str]]]:
     """Rows as the page writes them: text, a dash for null."""
-    own = {"silver": lake.settings.silver, "gold": lake.settings.gold, "ops": lake.settings.ops}
+    own = {layer: getattr(lake.settings, layer) for layer in LAYERS}
 
     def run(query: str) -> list[list[str]]:
-        query = re.sub(r"\b(silver|gold|ops)\.(?=[a-z])", lambda found: f"{own[found[1]]}.", query)
+        query = re.sub(rf"\b({'|'.join(LAYERS)})\.(?=[a-z])", lambda found: f"{own[found[1]]}.", query)
         rows = ask(lake.spark, query)
         return [[words.MISSING if v is None else str(v) for v in row.values()] for row in rows]
 
@@ -243,6 +245,19 @@ def test_where_there_is_nothing_the_page_says_so() -> None:
     for sentence in NOTHING:
         assert sentence in read.text
     assert "None" not in text
+
+
+def test_a_stream_has_a_row_for_each_table_that_it_feeds() -> None:
+    fed = (("calls", "calls"), ("pca_calls", "transcripts"), ("pca_calls", "coaching_insights"), ("w", None))
+    counts = dict.fromkeys(("batches", "records", "upserts", "deletes", "stale", "quarantined", "misfits"), 1)
+    rows = [{"stream": f"{s}/0123", "table_name": t, "last_batch": None} | counts for s, t in fed]
+    (_, streams, _) = freshness({"tables": [], "streams": rows, "quarantine": []}).figures
+    assert [row[0] for row in streams.table.rows] == [
+        "calls",
+        "pca_calls \N{RIGHTWARDS ARROW} transcripts",
+        "pca_calls \N{RIGHTWARDS ARROW} coaching_insights",
+        "w",
+    ]
 
 
 ELEMENTS = """

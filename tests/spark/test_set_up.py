@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import shutil
+import tarfile
+import uuid
 from pathlib import Path
 
 import pytest
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
-from tests.spark.support import ITEMS, Lake, assert_rows, assert_same, change
+from pyspark.sql import SparkSession
+from tests.spark.support import ITEMS, TRANSCRIPTS, Lake, assert_rows, assert_same, change
 
-from lakehouse import gained, ops
-from lakehouse.catalog import PROPERTIES, create_view, set_up
-from lakehouse.rebuild import rebuild
+from lakehouse.catalog import ops
+from lakehouse.catalog.declared import bronze_tables
+from lakehouse.catalog.set_up import PROPERTIES, create_view, set_up
+from lakehouse.errors import ColumnTypeError, ConfigurationError
+from lakehouse.ingest import fill
+from lakehouse.local.warehouse import attach
 from lakehouse.settings import Layer
-from lakehouse.table import Column, View
+from lakehouse.table import Column, Table, View
 from lakehouse.tables import TABLES
 
 
@@ -26,7 +30,10 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lake:
 
 def _declared(lake: Lake) -> list[tuple[Layer, str, tuple[Column, ...], str, tuple[str, ...]]]:
     state = [("silver", t.name, t.all_columns, t.comment, t.cluster_by) for t in TABLES]
-    return [*state, *(("ops", name, *parts) for name, parts in ops.TABLES.items())]  # type: ignore[list-item]
+    logs = [
+        ("bronze", made.name, made.columns, made.comment, made.cluster_by) for made in bronze_tables(TABLES)
+    ]
+    return [*state, *logs, *(("ops", name, *parts) for name, parts in ops.TABLES.items())]  # type: ignore[list-item]
 
 
 def test_every_table_has_the_columns_types_and_comments_of_its_declaration(lake: Lake) -> None:
@@ -63,30 +70,36 @@ def test_setting_up_again_commits_nothing(lake: Lake) -> None:
         assert [row.operation for row in history] == ["CREATE TABLE"]
 
 
+def more_of(*columns: Column) -> Table:
+    """ITEMS with more columns."""
+    return dataclasses.replace(ITEMS, columns=(*ITEMS.columns, *columns))
+
+
+def set_up_and_fill(lake: Lake, table: Table) -> None:
+    """As `jobs/setup.py` does."""
+    set_up(lake.spark, lake.settings, (table,))
+    fill.fill(lake.spark, lake.settings, (table,))
+
+
 def test_a_column_that_a_declaration_gains_is_added_and_filled(spark: SparkSession, tmp_path: Path) -> None:
     lake = Lake(spark, tmp_path, (ITEMS,))
-    lake.land("items", change(1, site="before", number="1", note="kept", extra="it's rescued"))
+    lake.land("items", change(1, site="before", number="1", note="kept", extra="it's kept"))
     lake.ingest_well()
-
+    before = lake.versions()["silver.items"]
     gained = Column("extra", "string", "It's new: \\ and 'quoted'.", "extra")
-    more = dataclasses.replace(ITEMS, columns=(*ITEMS.columns, gained))
-    set_up(spark, lake.settings, (more,))
-    set_up(spark, lake.settings, (more,))
-    # The note, the column, what fills it, the note taken away; the second time, nothing.
-    assert lake.versions()["items"] == 5
+    more = more_of(gained)
+    set_up_and_fill(lake, more)
+    set_up_and_fill(lake, more)
+    # The column, and what fills it; the second time, nothing.
+    assert lake.versions()["silver.items"] == before + 2
     field = lake.state(more).schema["extra"]
     assert (field.dataType.simpleString(), field.metadata["comment"]) == ("string", gained.comment)
     lake.land("items", change(1, site="after", number="1", extra="held"))
     lake.ingest_well(more)
     assert_rows(
         lake.gold("items").select("site", "note", "extra"),
-        [("before", "kept", "it's rescued"), ("after", None, "held")],
+        [("before", "kept", "it's kept"), ("after", None, "held")],
         "site string, note string, extra string",
-    )
-    assert_rows(
-        lake.state(more).select("site", "_rescued_data"),
-        [("before", None), ("after", None)],
-        "site string, _rescued_data string",
     )
 
 
@@ -104,7 +117,6 @@ ITEM = {
     "text": '{"inner": "json as text", "other": 1}',
     "unknown": "stays",
     "sorted": ["b", None, "a", "b"],
-    "another": {"unknown": 1},
     "both": "outside",
     "empty": "",
     "holder": {"alone": "inside", "both": "also inside", "empty": "not empty", "misfit": 3},
@@ -117,23 +129,18 @@ GAINED = (
     Column("nothing", "string", "It is null.", "nothing"),
     Column("digits", "string", "It keeps its digits.", "digits"),
     Column("tags", "array<string>", "It is a list.", "tags"),
-    Column("whole", "string", "It is an object.", "whole", as_json=True),
+    Column("whole", "string", "It is an object.", "whole"),
     Column("part_of_it", "bigint", "It is a member.", "part.of.it"),
     Column("inner", "string", "It is a member of JSON as text.", "text.inner"),
     Column("missing", "string", "Nobody has it.", "nobody.has.it"),
-    Column("shout", "string", "It is made."),
-    Column("sorted", "array<string>", "It is shaped.", "sorted"),
-    Column("alone", "string", "It is in its second place alone.", "alone", else_path="holder.alone"),
-    Column("both", "string", "It is in both places.", "both", else_path="holder.both"),
-    Column("empty", "string", "It is empty in its first place.", "empty", else_path="holder.empty"),
-    Column("misfit", "int", "It does not fit in its first place.", "misfit", else_path="holder.misfit"),
+    Column("shout", "string", "It is made.", sql="upper(site)"),
+    Column("sorted", "array<string>", "It is shaped.", "sorted", sql="array_sort(array_distinct({value}))"),
+    Column("alone", "string", "It is in its second place alone.", ("alone", "holder.alone")),
+    Column("both", "string", "It is in both places.", ("both", "holder.both")),
+    Column("empty", "string", "It is empty in its first place.", ("empty", "holder.empty")),
+    Column("misfit", "int", "It does not fit in its first place.", ("misfit", "holder.misfit")),
+    Column("again", "string", "Also the amount.", "amount"),
 )
-
-
-def _shouting(df: DataFrame) -> DataFrame:
-    return df.withColumns(
-        {"shout": F.upper("site"), "sorted": F.array_sort(F.array_distinct(F.array_compact("sorted")))}
-    )
 
 
 @pytest.mark.extra
@@ -141,7 +148,7 @@ def test_rows_with_gained_columns_are_those_of_a_table_that_had_them_all_along(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     old = dataclasses.replace(ITEMS, history=True)
-    more = dataclasses.replace(old, columns=(*ITEMS.columns, *GAINED), transform=_shouting)
+    more = dataclasses.replace(old, columns=(*ITEMS.columns, *GAINED), json_text=("text",))
     lake = Lake(spark, tmp_path / "one", (old,))
     other = Lake(spark, tmp_path / "other", (more,))
     for each in (lake, other):
@@ -156,21 +163,46 @@ def test_rows_with_gained_columns_are_those_of_a_table_that_had_them_all_along(
             change(1, site="bad metadata", number="1", rating="2") | {"_approxStreamTs": "late"},
         )
         each.ingest_well()
-    set_up(spark, lake.settings, (more,))
+    set_up_and_fill(lake, more)
     # Columns of the one table stand in another order: where they came in.
     columns = [c.name for c in more.all_columns if c.name not in ("_source_file", "_applied_at")]
     assert_same(lake.state(more).select(columns), other.state(more).select(columns))
-    assert_same(lake.history(more).select(columns), other.history(more).select(columns))
+    views = [each.gold("items_history").drop("valid_to") for each in (lake, other)]
+    assert_same(*views)
     row = lake.rows(more)["first"]
     assert (str(row.rating), row.at, row.odd, row.tags) == ("4.5679", "2026-01-08 10:00:00", None, ["b", "a"])
     assert (row.whole, row.part_of_it, row.inner) == ('{"a":[1,{"b":null}],"z":1}', 7, "json as text")
     assert (row.digits, row.shout) == ("12345678901234567890123456789012345678", "FIRST")
     assert (row.alone, row.both, row.empty, row.misfit) == ("inside", "outside", "not empty", 3)
-    rescued = json.loads(row._rescued_data)
-    assert rescued.keys() == {
-        "amount", "another", "empty", "holder", "misfit", "note", "odd", "part", "text", "unknown"
-    }  # fmt: skip
-    assert (rescued["empty"], rescued["holder"], rescued["misfit"]) == ("", {"both": "also inside"}, "x")
+    assert (row.sorted, row.again) == (["a", "b"], "many")
+
+
+def test_a_column_that_is_made_of_something_else_is_filled_anew(spark: SparkSession, tmp_path: Path) -> None:
+    lake = Lake(spark, tmp_path, (ITEMS,))
+    lake.land("items", change(1, site="a", number="1", note="old", remark="new"))
+    lake.land("items", change(1, site="b", number="1", note="only this"))
+    lake.ingest_well()
+    columns = [dataclasses.replace(c, path="remark") if c.name == "note" else c for c in ITEMS.columns]
+    set_up_and_fill(lake, dataclasses.replace(ITEMS, columns=tuple(columns)))
+    assert {site: row.note for site, row in lake.rows(ITEMS).items()} == {"a": "new", "b": None}
+
+
+def test_a_column_of_another_type_is_refused_with_what_to_do(spark: SparkSession, tmp_path: Path) -> None:
+    lake = Lake(spark, tmp_path, (ITEMS,))
+    lake.land("items", change(1, site="a", number="1", amount=7))
+    lake.ingest_well()
+    columns = [dataclasses.replace(c, type="string") if c.name == "amount" else c for c in ITEMS.columns]
+    other = dataclasses.replace(ITEMS, columns=tuple(columns))
+    before = lake.versions()
+    with pytest.raises(ColumnTypeError, match=r"'amount' is bigint and is declared string.*drop the table"):
+        set_up(spark, lake.settings, (other,))
+    assert lake.versions() == before
+    # What it says to do: the table is made anew and fills itself from bronze.
+    spark.sql(f"DROP TABLE {lake.settings.table('silver', 'items')}")
+    shutil.rmtree(str(lake.settings.location("silver", "items")))
+    set_up(spark, lake.settings, (other,))
+    lake.ingest_well(other)
+    assert lake.rows(other)["a"].amount == "7"
 
 
 def test_a_filling_that_was_killed_is_finished_by_the_next_run(
@@ -179,52 +211,50 @@ def test_a_filling_that_was_killed_is_finished_by_the_next_run(
     lake = Lake(spark, tmp_path, (ITEMS,))
     lake.land("items", change(1, site="a", number="1", extra="it"))
     lake.ingest_well()
-    more = dataclasses.replace(ITEMS, columns=(*ITEMS.columns, Column("extra", "string", "More.", "extra")))
+    more = more_of(Column("extra", "string", "More.", "extra"))
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
     for _ in range(2):
         with monkeypatch.context() as patched:
-            patched.setattr(gained, "_fill", killed)
+            patched.setattr(fill, "_fill", killed)
             with pytest.raises(KeyboardInterrupt):
-                set_up(spark, lake.settings, (more,))
+                set_up_and_fill(lake, more)
     assert lake.rows(more)["a"].extra is None
-    set_up(spark, lake.settings, (more,))
+    set_up_and_fill(lake, more)
     assert lake.rows(more)["a"].extra == "it"
     before = lake.versions()
-    set_up(spark, lake.settings, (more,))
+    set_up_and_fill(lake, more)
     assert lake.versions() == before
 
 
-@pytest.mark.extra
-@pytest.mark.parametrize(
-    ("column", "had"),
-    [
-        (Column("again", "string", "Also the amount.", "amount"), ITEMS.columns),
-        (Column("inside", "string", "A part.", "whole.part"), None),
-    ],
-)
-def test_a_column_whose_values_are_not_in_what_was_rescued_stays_null_and_is_told(
-    spark: SparkSession,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    column: Column,
-    had: tuple[Column, ...] | None,
-) -> None:
-    columns = had or (*ITEMS.columns, Column("whole", "string", "All.", "whole", as_json=True))
-    old = dataclasses.replace(ITEMS, columns=columns)
-    lake = Lake(spark, tmp_path, (old,))
-    lake.land("items", change(1, site="a", number="1", amount=7, whole={"part": "x"}))
+def test_a_gained_column_of_documents_is_filled_too(spark: SparkSession, tmp_path: Path) -> None:
+    short = dataclasses.replace(TRANSCRIPTS, columns=TRANSCRIPTS.columns[:-1])
+    lake = Lake(spark, tmp_path, (short,))
+    lake.write_document("redacted-a.json", {"results": {"audio_duration": 5}}, mtime=1_767_000_000)
     lake.ingest_well()
-    more = dataclasses.replace(old, columns=(*columns, column))
-    set_up(spark, lake.settings, (more,))
-    (told,) = (r.getMessage() for r in caplog.records if r.name == "lakehouse.gained")
-    assert column.name in told
-    assert told.endswith("lakehouse rebuild items")
-    assert lake.rows(more)["a"][column.name] is None
-    rebuild(spark, lake.settings, more, complete=True)
-    assert lake.rows(more)["a"][column.name] in ("7", "x")
+    set_up_and_fill(lake, TRANSCRIPTS)
+    assert lake.rows(TRANSCRIPTS)["a"].redacted is True
+
+
+OLD = Path(__file__).parents[1] / "fixtures" / "warehouse-without-bronze.tar.gz"
+"""Tables that the last version without bronze has set up."""
+
+
+def test_a_warehouse_of_the_layout_before_bronze_is_refused_with_what_to_do(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    with tarfile.open(OLD) as archive:
+        archive.extractall(tmp_path, filter="data")
+    settings = dataclasses.replace(Lake(spark, tmp_path / "new", ()).settings, warehouse=str(tmp_path))
+    names = {layer: f"{layer}_{uuid.uuid4().hex[:8]}" for layer in ("bronze", "silver", "gold", "ops")}
+    for layer in ("silver", "ops"):
+        (tmp_path / "tables" / layer).rename(tmp_path / "tables" / names[layer])
+    settings = dataclasses.replace(settings, **names)
+    attach(spark, settings)
+    with pytest.raises(ConfigurationError, match=r"earlier version .* Start over: name a new --warehouse"):
+        set_up(spark, settings, TABLES)
 
 
 def test_a_view_is_replaced_by_its_new_declaration(spark: SparkSession, lake: Lake) -> None:

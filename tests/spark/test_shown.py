@@ -6,25 +6,31 @@ import datetime as dt
 import re
 from collections.abc import Mapping
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
+from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 from tests.bundle.checks import given_for
 from tests.bundle.resolver import ROOT, files, resolve
 from tests.bundle.shown import ALERTS
-from tests.spark.report_data import fill, put
-from tests.spark.support import Lake
+from tests.spark.report_data import discard, fill, put, put_bad
+from tests.spark.support import ITEMS, Lake
 
-from lakehouse import ops
-from lakehouse.batch import BELOW_FLOOR
+from lakehouse.catalog import ops
+from lakehouse.catalog.bronze import CHANGES, DOCUMENTS
+from lakehouse.ingest.refused import BELOW_FLOOR, refusals
 from lakehouse.report.dashboard import DAYS, dashboard
 from lakehouse.report.queries import queries
+from lakehouse.settings import LAYERS
 from lakehouse.tables import TABLES
 
 MADE = dashboard()
 DATASETS = {dataset["name"]: "".join(dataset["queryLines"]) for dataset in MADE["datasets"]}
+NUMBERS = count()
 NOW = dt.datetime.now(dt.UTC).replace(tzinfo=None, microsecond=0)
 
 
@@ -81,7 +87,7 @@ def _drawn(lake: Lake, query: Mapping[str, Any]) -> None:
 
 def _alerts(lake: Lake) -> dict[str, Mapping[str, Any]]:
     """The alerts of staging, whose schemas are those of the lake."""
-    own = {f"{layer}_schema": getattr(lake.settings, layer) for layer in ("silver", "gold", "ops")}
+    own = {f"{layer}_schema": getattr(lake.settings, layer) for layer in LAYERS}
     return _resolved(tuple((given_for("staging") | own | {"catalog": "spark_catalog"}).items()))
 
 
@@ -110,14 +116,15 @@ def _firing(lake: Lake, *keys: str) -> set[str]:
 @pytest.fixture
 def books(spark: SparkSession, tmp_path: Path) -> Lake:
     """Empty books."""
-    return Lake(spark, tmp_path / "lake", ())
+    return Lake(spark, tmp_path / "lake", (ITEMS,))
 
 
-def _batches(lake: Lake, stream: str, *minutes_ago: float) -> None:
-    at = [NOW - dt.timedelta(minutes=minutes) for minutes in minutes_ago]
+def _batches(lake: Lake, stream: str, *minutes_ago: float, tables: tuple[str, ...] = ("some",)) -> None:
+    at = [(next(NUMBERS), NOW - dt.timedelta(minutes=minutes)) for minutes in minutes_ago]
     rows = [
-        {"stream": f"{stream}/abc", "batch_id": i, "table_name": "some", "finished_at": time}
-        for i, time in enumerate(at)
+        {"stream": f"{stream}/abc", "batch_id": i, "source": stream, "table_name": table, "finished_at": time}
+        for i, time in at
+        for table in tables
     ]
     put(lake, "ops", "batches", rows)
 
@@ -132,10 +139,18 @@ def _failures(lake: Lake, stream: str, *minutes_ago: float) -> None:
     )
 
 
-def _quarantined(lake: Lake, number: str, reason: str, days: int = 0) -> None:
+def _quarantined(lake: Lake, line: str, reason: str, days: int = 0) -> None:
+    """A line that could not be applied, or a good one that the table could not take."""
     at = NOW - dt.timedelta(days=days)
-    row = {"quarantine_id": number, "source": "calls", "reason": reason, "quarantined_at": at}
-    put(lake, "ops", "quarantine_records", [row])
+    put_bad(lake, "items", (line, reason, at))
+    if reason == BELOW_FLOOR:
+        rows = lake.bronze("items").where(F.col("_raw") == line)
+        told = rows.withColumns({"reason": F.col("_problem"), "detail": F.lit("it came late")})
+        refused = refusals(ITEMS, "items", told)
+        refused.write.format("delta").mode("append").saveAsTable(lake.settings.table("ops", "refused"))
+        DeltaTable.forName(lake.spark, lake.settings.table("bronze", "items")).update(
+            F.col("_raw") == line, {"_problem": F.lit(None)}
+        )
 
 
 DAY = 24 * 60.0
@@ -171,10 +186,33 @@ def test_a_stream_that_is_seldom_or_new_may_be_silent(books: Lake) -> None:
     assert _firing(books, "freshness") == set()
 
 
+WRITERS = {"stream": "writer_quarantine/abc", "batch_id": 0, "source": "writer_quarantine"}
+
+
 def test_the_writers_quarantine_is_best_silent(books: Lake) -> None:
     at = [NOW - dt.timedelta(days=day) for day in range(20, 10, -1)]
-    put(books, "ops", "batches", [{"stream": "quarantine/a", "batch_id": 0, "finished_at": t} for t in at])
+    put(books, "ops", "batches", [WRITERS | {"finished_at": t} for t in at])
     assert _firing(books, "freshness") == set()
+
+
+def test_a_stream_of_two_tables_has_a_batch_once(books: Lake) -> None:
+    at = (20 * DAY, 19 * DAY, 18 * DAY, 17 * DAY, 16 * DAY)
+    _batches(books, "pca_calls", *at, tables=("transcripts", "coaching_insights"))
+    assert _firing(books, "freshness") == set()  # as of any stream of a few batches
+    own = [DAY * day for day in range(15, 8, -1)]
+    rows = [
+        {
+            "stream": "pca_calls/def",
+            "batch_id": i,
+            "source": "pca_calls",
+            "table_name": table,
+            "finished_at": t,
+        }
+        for i, t in enumerate(NOW - dt.timedelta(minutes=m) for m in own)
+        for table in ("transcripts", "coaching_insights")
+    ]
+    put(books, "ops", "batches", rows)
+    assert _firing(books, "freshness") == {"freshness"}
 
 
 def test_a_batch_of_the_future_hides_nothing(books: Lake) -> None:
@@ -185,7 +223,9 @@ def test_a_batch_of_the_future_hides_nothing(books: Lake) -> None:
 
 def test_a_stream_that_was_started_over_is_one_stream(books: Lake) -> None:
     _daily(books, "calls", 12, 3)
-    rows = [{"stream": "calls/def", "batch_id": 0, "table_name": "calls", "finished_at": NOW}]
+    rows = [
+        {"stream": "calls/def", "source": "calls", "batch_id": 0, "table_name": "calls", "finished_at": NOW}
+    ]
     put(books, "ops", "batches", rows)
     assert _firing(books, "freshness") == set()
 
@@ -214,9 +254,7 @@ def test_what_is_new_in_quarantine_is_told(books: Lake) -> None:
     assert _firing(books) == {"quarantine"}
     _quarantined(books, "q2", "below_tombstone_floor")
     assert _firing(books) == {"quarantine", "tombstone_floor"}
-    for number in ("q1", "q2"):
-        row = {"quarantine_id": number, "decision": "discarded", "decided_at": NOW}
-        put(books, "ops", "quarantine_decisions", [row])
+    discard(books, "q1", "q2", at=NOW)
     assert _firing(books, "quarantine", "tombstone_floor") == set()
 
 
@@ -242,7 +280,7 @@ def _cells(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_cell_runs(lake: Lake, path: Path) -> None:
-    own = {"catalog": "spark_catalog"} | {x: getattr(lake.settings, x) for x in ("silver", "gold", "ops")}
+    own = {"catalog": "spark_catalog"} | {x: getattr(lake.settings, x) for x in LAYERS}
     values: dict[str, str] = {}
     empty = []
     try:
@@ -261,11 +299,14 @@ def test_every_cell_runs(lake: Lake, path: Path) -> None:
     assert set(values) <= {*own, "at"}
     # The lake of the report has no rows of these.
     for cell in empty:
-        assert re.search("_history|violations|reconciliations|floors|failures", cell), cell
+        assert re.search("_history|violations|reconciliations|floors|failures|completeness|leases", cell), (
+            cell
+        )
 
 
 def test_views_of_the_books_have_nothing_of_a_record(lake: Lake) -> None:
     personal = {c.name for columns, _, _ in ops.TABLES.values() for c in columns if c.pii}
-    assert personal == {"raw", "examples", "message"}
+    personal |= {c.name for c in (*ops.QUARANTINE, *CHANGES, *DOCUMENTS) if c.pii}
+    assert personal == {"raw", "examples", "message", "item", "document", "_raw"}
     for view in ops.IN_GOLD:
         assert not personal & set(lake.spark.table(lake.settings.table("gold", view.name)).columns)

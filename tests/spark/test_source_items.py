@@ -381,7 +381,7 @@ EVENT_ROWS: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
         ),
     ],
 }
-"""Each event's row, and what of it is rescued: the contract names no column for it."""
+"""Each event's row, and what of it is in bronze alone: the contract names no column for it."""
 
 FIGURES = (
     *("sessions_7d", "sessions_14d", "sessions_30d", "ib_calls_7d", "ib_calls_14d", "avg_rating"),
@@ -521,8 +521,7 @@ def _fresh(event: dict[str, Any]) -> dict[str, Any]:
 def _told(frame: DataFrame, of: Table, *json_columns: str) -> list[dict[str, Any]]:
     """The rows, of the table's own columns; times and dates as text, JSON as what it says."""
     rows = show_times(frame).collect()
-    names = [c.name for c in of.columns] + ["_rescued_data"] * ("_rescued_data" in frame.columns)
-    found = [{name: row[name] for name in names} for row in rows]
+    found = [{c.name: row[c.name] for c in of.columns} for row in rows]
     for row in found:
         for name in json_columns:
             row[name] = row.get(name) and json.loads(row[name])
@@ -545,7 +544,7 @@ def test_nothing_went_to_quarantine_and_every_record_arrived(lake: Lake) -> None
 def test_every_value_of_the_calls(lake: Lake, folder: str) -> None:
     expected = CALL_ROWS[folder]
     kept = _by("call_id", _told(lake.state(CALLS), CALLS))
-    assert kept == {key: row | {"_rescued_data": None} for key, row in expected.items()}
+    assert kept == expected
     shown = _by("call_id", _told(lake.gold("calls"), CALLS))
     assert shown == expected
     answers = (
@@ -557,7 +556,7 @@ def test_every_value_of_the_calls(lake: Lake, folder: str) -> None:
 def test_every_value_of_the_scorecards(lake: Lake, folder: str) -> None:
     expected = SCORECARD_ROWS[folder]
     kept = _by("guid", _told(lake.state(SCORECARDS), SCORECARDS, "scores"))
-    assert kept == {key: row | {"_rescued_data": None} for key, row in expected.items()}
+    assert kept == expected
     assert _by("guid", _told(lake.gold("scorecards"), SCORECARDS, "scores")) == expected
 
 
@@ -565,7 +564,7 @@ def test_every_value_of_the_sentiment_items(lake: Lake, folder: str) -> None:
     ((key, expected),) = ITEM_ROWS[folder].items()
     rows = _by("ingested_at", _told(lake.state(ITEMS), ITEMS, "metadata"))
     assert rows.keys() == {expected["ingested_at"], FRESH}
-    assert rows[expected["ingested_at"]] == expected | {"_rescued_data": None}
+    assert rows[expected["ingested_at"]] == expected
     # The one that has not expired is shown: once as it is, and once for each tag.
     at = datetime.fromisoformat(FRESH)
     times = {
@@ -584,10 +583,24 @@ def test_every_value_of_the_sentiment_items(lake: Lake, folder: str) -> None:
 
 def test_every_value_of_the_metric_events(lake: Lake, folder: str) -> None:
     expected = {row["event_id"]: row for row, _ in EVENT_ROWS[folder]}
-    rescued = {row["event_id"]: {"_rescued_data": rest} for row, rest in EVENT_ROWS[folder]}
-    kept = _by("event_id", _told(lake.state(METRIC_EVENTS), METRIC_EVENTS, "_rescued_data"))
-    assert kept == {key: row | rescued[key] for key, row in expected.items()}
+    assert _by("event_id", _told(lake.state(METRIC_EVENTS), METRIC_EVENTS)) == expected
     assert _by("event_id", _told(lake.gold("metric_events"), METRIC_EVENTS)) == expected
+
+
+def test_what_the_contract_has_no_column_for_is_in_bronze(lake: Lake, folder: str) -> None:
+    rows = lake.bronze("metric_events").selectExpr("_key", "to_json(item) AS item").collect()
+    found = {json.loads(row._key)[0]: json.loads(row.item) for row in rows}
+    assert len(found) == len(rows) == len(EVENT_ROWS[folder])
+    for row, rest in EVENT_ROWS[folder]:
+        item = found[row["event_id"]]
+        payload = item["payload"]
+        inside = json.loads(payload) if isinstance(payload, str) else payload
+        assert rest.get("payload", {}).items() <= inside.items()
+        assert item["ingested_at"] == rest["ingested_at"]
+
+
+def test_nothing_of_a_true_item_is_a_misfit(lake: Lake) -> None:
+    assert {row.misfits for row in lake.books() if row.table_name} == {0}
 
 
 def test_the_metrics_of_the_events(lake: Lake, folder: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lakehouse import sources
+from lakehouse.ingest import sources
 from lakehouse.settings import Settings
 
 DATABRICKS = Settings(

@@ -13,10 +13,11 @@ import pytest
 from pyspark.sql import SparkSession
 from tests.spark.support import ITEMS, Lake, change
 
-from lakehouse import batch, floors, ingest
-from lakehouse.batch import BELOW_FLOOR
 from lakehouse.errors import StreamError
-from lakehouse.maintain import Maintained, maintain
+from lakehouse.ingest import batch, floors, silver
+from lakehouse.ingest import stream as ingest
+from lakehouse.ingest.refused import BELOW_FLOOR
+from lakehouse.operations.maintain import Maintained, maintain
 from lakehouse.table import Table
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -149,7 +150,7 @@ def test_below_the_floor_an_unknown_key_is_quarantined_and_a_known_one_compared(
     assert counts == (11, 3, 0, 5, 3)
     # Whole, as it landed: what is released must be the record itself.
     raw = {row.raw for row in one.lake.quarantine().where(f"reason = '{BELOW_FLOOR}'").collect()}
-    assert any('"note": "late"' in text and '"site": "gone"' in text for text in raw)
+    assert any('"note":"late"' in text and '"site":"gone"' in text for text in raw)
 
     one.lake.forget_last_batch(one.table)
     one.ingest()
@@ -178,18 +179,22 @@ def test_a_batch_at_work_while_the_floor_is_raised_twice_brings_nothing_back(
 ) -> None:
     """It works by the floor that it read; what that floor still needs is there for a day."""
     seen = []
-    stage = batch._stage
+    prepare = silver.prepare
 
-    def raised_meanwhile(stream: Any, frame: Any, floor: int | None) -> Any:
-        seen.append(floor)
-        staged = stage(stream, frame, floor)
+    def raised_meanwhile(*given: Any) -> Any:
+        prepared = prepare(*given)
+        seen.append(prepared.look.floor)
         for seconds in (0, 2):
             assert one.maintain(NOW + timedelta(seconds=seconds)).purged == 0
-        return staged
+        return prepared
 
     with monkeypatch.context() as patched:
-        patched.setattr(batch, "_stage", raised_meanwhile)
-        one.ingest(_change("gone", 3, OLD - HOUR, "late"), _change("unknown", 1, OLD, "it"))
+        patched.setattr(silver, "prepare", raised_meanwhile)
+        one.lake.land(
+            one.table.source, _change("gone", 3, OLD - HOUR, "late"), _change("unknown", 1, OLD, "it")
+        )
+        # Without the lock of a warehouse folder, which would keep the upkeep waiting.
+        one.lake.ingest_well(one.table, settings=dataclasses.replace(one.lake.settings, warehouse=None))
     assert seen[0] is None
     assert one.rows() == {"live": "it", "gone": None, "just gone": None, "undated": None, "unknown": "it"}
     assert one.floor() is not None
@@ -214,7 +219,7 @@ def test_a_run_that_is_killed_anywhere_is_finished_by_the_next(
                 one.maintain(NOW)
     assert one.maintain(NOW).raised_to is None  # it is recorded
     with monkeypatch.context() as patched:
-        patched.setattr("lakehouse.maintain.DeltaTable.delete", killed)
+        patched.setattr("lakehouse.operations.maintain.DeltaTable.delete", killed)
         with pytest.raises(KeyboardInterrupt):
             one.maintain(NOW + 24 * HOUR)
     assert "gone" in one.rows()
@@ -259,7 +264,7 @@ def test_a_batch_that_works_too_long_by_its_floor_is_given_up(
             if during:
                 patched.setattr(ingest, "process_batch", slow)
                 patched.setattr(ingest, "given_up", notice)
-            error = one.lake.ingest(one.table)[one.table.name].error
+            error = one.lake.ingest(one.table)[one.table.source].error
         assert isinstance(error, StreamError)
         assert "given up" in str(error)
         assert "late" not in one.rows()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lakehouse.local.coaching_figures import Figures, coaching_figures, insights, read
+from lakehouse.demo.coaching_figures import Figures, coaching_figures, insights, read
 
 NOON = dt.datetime(2025, 10, 8, 12, tzinfo=dt.UTC)
 LABELS = [{"Speaker": "spk_1", "DisplayText": "Agent"}, {"Speaker": "spk_0", "DisplayText": "Customer"}]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from lakehouse.local.demo_answers import Answer, show
+from lakehouse.demo.answers import Answer, show
 
 FIGURES: dict[tuple[Any, ...], tuple[Any, ...]] = {
     ("inbound", "Human"): (1200, 60.75, Decimal("0.5000")),

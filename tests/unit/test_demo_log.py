@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lakehouse.local.demo import writer_log
+from lakehouse.demo.run import writer_log
 
 LOGGER = logging.getLogger("change_writer")
 

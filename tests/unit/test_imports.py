@@ -19,8 +19,72 @@ MODULES = {
 }
 
 STANDARD = set(sys.stdlib_module_names)
-EDGES = ("lakehouse.aws", "lakehouse.cli", "lakehouse.job", "lakehouse.local", "lakehouse.workspace")
+EDGES = (
+    "lakehouse.aws",
+    "lakehouse.cli",
+    "lakehouse.databricks",
+    "lakehouse.demo",
+    "lakehouse.local",
+)
 """Where a session is obtained and the platform is chosen; everything else is the engine."""
+
+TREE = (
+    ("cli", "jobs"),
+    ("demo",),
+    ("local",),
+    ("operations",),
+    ("aws", "databricks", "report"),
+    ("gold",),
+    ("ingest",),
+    ("catalog",),
+    ("sql",),
+    ("tables",),
+    ("table", "settings", "change_record", "errors"),
+)
+"""Where code lives (section 7 of the design): each line may import from those below it."""
+
+ARROWS = {
+    "jobs": {"operations", "aws", "databricks", "gold", "ingest", "catalog", "settings", "errors"},
+    "cli": {
+        *("demo", "local", "operations", "aws", "databricks", "report", "gold", "ingest", "sql", "tables"),
+        *("table", "settings", "errors"),
+    },
+    "demo": {"local", "aws", "gold", "ingest", "tables", "settings", "errors"},
+    "local": {"ingest", "catalog", "table", "settings", "errors"},
+    "operations": {"gold", "ingest", "catalog", "sql", "table", "settings", "change_record", "errors"},
+    "aws": {"gold", "sql", "table", "settings", "change_record", "errors"},
+    "databricks": {"tables", "table", "settings", "errors"},
+    "report": {"tables", "table", "settings", "errors"},
+    "gold": {"ingest", "tables", "table", "settings"},
+    "ingest": {"catalog", "sql", "table", "settings", "change_record", "errors"},
+    "catalog": {"sql", "table", "settings", "errors"},
+    "sql": {"table", "settings", "change_record"},
+    "tables": {"table", "errors"},
+    "table": {"errors"},
+    "settings": {"errors"},
+    "change_record": set(),
+    "errors": set(),
+}
+"""What each of them imports: all of it, so that a new arrow is a decision."""
+
+EXCEPTIONS = {
+    (
+        "lakehouse.table",
+        "lakehouse.sql.paths",
+    ): "what a path is, for the declaration and for SQL; it knows neither",
+    ("lakehouse.tables.coaching_insights", "lakehouse.sql.values"): "expressions; they know no table",
+    ("lakehouse.tables.dashboard_items", "lakehouse.sql.values"): "expressions; they know no table",
+    ("lakehouse.tables.scorecards", "lakehouse.sql.values"): "expressions; they know no table",
+    ("lakehouse.tables.scorecards", "lakehouse.settings"): "SQL literals are quoted in one place",
+    ("lakehouse.catalog.declared", "lakehouse.gold.tables"): "until followers make gold: its tables' columns",
+    ("lakehouse.ingest.batch", "lakehouse.gold.derived"): "until followers make gold",
+    ("lakehouse.ingest.stream", "lakehouse.gold.derived"): "until followers make gold",
+    (
+        "lakehouse.aws.release",
+        "lakehouse.operations.quarantine",
+    ): "what quarantine asks of whoever reads afresh",
+}
+"""Imports that the tree does not have, each with its reason."""
 
 
 def _tree(path: Path) -> ast.Module:
@@ -65,13 +129,13 @@ def _code(path: Path) -> Iterator[ast.AST]:
 
 def test_there_is_something_to_look_at() -> None:
     assert {
-        "lakehouse.events",
-        "lakehouse.ingest",
+        "lakehouse.change_record",
+        "lakehouse.ingest.stream",
         "lakehouse.tables.calls",
         "lakehouse.local.session",
     } <= set(MODULES)
     assert "pyspark.sql" in _imports(MODULES["lakehouse.table"])
-    assert "lakehouse.ingest" in _imports(JOBS / "ingest.py")
+    assert "lakehouse.ingest.stream" in _imports(JOBS / "ingest.py")
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -80,26 +144,112 @@ def test_the_package_imports_nothing_that_stands_on_it(name: str) -> None:
     assert not above
 
 
-@pytest.mark.parametrize("name", ["lakehouse", "lakehouse.__init__", "lakehouse.events", "lakehouse.errors"])
+@pytest.mark.parametrize(
+    "name", ["lakehouse", "lakehouse.__init__", "lakehouse.change_record", "lakehouse.errors"]
+)
 def test_the_lowest_modules_import_the_standard_library_alone(name: str) -> None:
     if name in MODULES:
         assert {i.split(".")[0] for i in _imports(MODULES[name])} <= STANDARD
 
 
+def _package(name: str) -> str:
+    """The part of the tree that a module belongs to; empty for the package itself."""
+    return name.removesuffix(".__init__").partition(".")[2].partition(".")[0]
+
+
+def _arrows() -> dict[tuple[str, str], set[tuple[str, str]]]:
+    """The imports between parts of the tree, those of single modules by (from, to)."""
+    files = MODULES | {f"jobs.{path.stem}": path for path in JOBS.glob("*.py")}
+    known = {name.removesuffix(".__init__") for name in MODULES}
+    found: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    for name, path in files.items():
+        here = "jobs" if name.startswith("jobs.") else _package(name)
+        for other in _imports(path) & known - {"lakehouse"}:
+            if _package(other) != here:
+                found.setdefault((here, _package(other)), set()).add((name.removesuffix(".__init__"), other))
+    return found
+
+
+def test_the_tree_is_that_of_the_design_and_every_part_has_a_place_in_it() -> None:
+    parts = {_package(name) for name in MODULES} - {"", "__init__"} | {"jobs"}
+    assert parts == {part for line in TREE for part in line} == set(ARROWS)
+    places = {part: place for place, line in enumerate(TREE) for part in line}
+    lowest = len(TREE) - 1
+    for part, others in ARROWS.items():
+        for other in others:
+            assert places[part] < places[other] or places[part] == places[other] == lowest, (part, other)
+
+
+def test_dependencies_are_those_of_the_table_and_no_others() -> None:
+    found = {
+        arrow: {each for each in imports if not _is_excepted(each)} for arrow, imports in _arrows().items()
+    }
+    used: dict[str, set[str]] = {part: set() for part in ARROWS}
+    for (part, other), imports in found.items():
+        assert not imports or other in ARROWS[part], f"{part} imports {other}: {sorted(imports)}"
+        if imports:
+            used[part].add(other)
+    assert used == ARROWS
+
+
+def _is_excepted(found: tuple[str, str]) -> bool:
+    name, other = found
+    return any(name == n and (other == o or other == o.rpartition(".")[0]) for n, o in EXCEPTIONS)
+
+
+def test_no_exception_outlives_its_reason() -> None:
+    imports = {each for found in _arrows().values() for each in found}
+    assert set(EXCEPTIONS) <= imports
+
+
+@pytest.mark.parametrize("name", ["lakehouse.sql.paths", "lakehouse.sql.values"])
+def test_what_declarations_use_of_sql_knows_no_table(name: str) -> None:
+    own = {i for i in _imports(MODULES[name]) if i in MODULES}
+    assert own <= {"lakehouse.sql.paths", "lakehouse.settings", "lakehouse.change_record"}
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if _belongs(name, "lakehouse.sql")])
+def test_sql_is_made_without_a_session(name: str) -> None:
+    assert not {i for i in _imports(MODULES[name]) if _belongs(i, "pyspark", "delta")}
+
+
+def test_nothing_imports_the_demo_but_the_command_line() -> None:
+    assert {part for part, other in _arrows() if other == "demo"} == {"cli"}
+
+
 @pytest.mark.parametrize(
     ("name", "allowed"),
     [
-        ("lakehouse.table", {"lakehouse.errors"}),
-        ("lakehouse.settings", {"lakehouse.errors"}),
-        ("lakehouse.lease", {"lakehouse.errors"}),
-        ("lakehouse.ops", {"lakehouse.table"}),
-        ("lakehouse.changes", set()),
-        ("lakehouse.parse", {"lakehouse.events", "lakehouse.table", "lakehouse.errors"}),
-        ("lakehouse.sources", {"lakehouse.settings", "lakehouse.events", "lakehouse.errors"}),
-        ("lakehouse.floors", {"lakehouse.ops", "lakehouse.settings", "lakehouse.table"}),
+        ("lakehouse.catalog.ops", {"lakehouse.table"}),
+        ("lakehouse.catalog.bronze", {"lakehouse.table"}),
+        ("lakehouse.ingest.commits", {"lakehouse.errors"}),
+        ("lakehouse.ingest.sources", {"lakehouse.settings", "lakehouse.change_record"}),
+        ("lakehouse.ingest.lease", {"lakehouse.errors", "lakehouse.ingest.commits", "lakehouse.settings"}),
+        ("lakehouse.ingest.floors", {"lakehouse.catalog.ops", "lakehouse.settings", "lakehouse.table"}),
         (
-            "lakehouse.merge",
-            {"lakehouse.errors", "lakehouse.floors", "lakehouse.settings", "lakehouse.table"},
+            "lakehouse.ingest.bronze",
+            {
+                "lakehouse.catalog.bronze",
+                "lakehouse.ingest.commits",
+                "lakehouse.settings",
+                "lakehouse.sql.lines",
+                "lakehouse.table",
+            },
+        ),
+        (
+            "lakehouse.ingest.changes",
+            {
+                *("lakehouse.ingest.commits", "lakehouse.settings", "lakehouse.sql.select"),
+                "lakehouse.table",
+            },
+        ),
+        (
+            "lakehouse.ingest.silver",
+            {
+                *("lakehouse.ingest.bronze", "lakehouse.ingest.changes", "lakehouse.ingest.commits"),
+                *("lakehouse.ingest.floors", "lakehouse.ingest.refused", "lakehouse.settings"),
+                "lakehouse.table",
+            },
         ),
         ("lakehouse.gold.metrics", {"lakehouse.gold.tables"}),
     ],
@@ -110,7 +260,7 @@ def test_a_module_stands_on_those_below_it_alone(name: str, allowed: set[str]) -
 
 
 def test_a_table_can_be_declared_without_pyspark() -> None:
-    for name in ("lakehouse.table", "lakehouse.settings", "lakehouse.lease", "lakehouse.ops"):
+    for name in ("lakehouse.table", "lakehouse.settings", "lakehouse.catalog.ops", "lakehouse.sql.select"):
         assert not {i for i in _imports(MODULES[name], at_runtime=True) if _belongs(i, "pyspark", "delta")}
 
 
@@ -121,10 +271,12 @@ def test_table_files_know_nothing_of_how_they_are_applied() -> None:
         known = {i for i in _imports(MODULES[name]) if _belongs(i, "lakehouse") and i in MODULES}
         assert known <= {
             "lakehouse.table",
-            "lakehouse.documents",
+            "lakehouse.tables.document_members",
             "lakehouse.errors",
-            "lakehouse.events",
+            "lakehouse.change_record",
             "lakehouse.tables",
+            "lakehouse.sql.values",
+            "lakehouse.settings",
             *files,
         }, name
         assert not {i for i in _imports(MODULES[name]) if _belongs(i, "delta")}
@@ -157,7 +309,7 @@ def test_the_engine_uses_nothing_that_serverless_refuses() -> None:
         assert not {n.attr for n in ast.walk(_tree(path)) if isinstance(n, ast.Attribute)} & refused, name
 
 
-def test_one_module_knows_the_platform() -> None:
+def test_no_module_knows_the_platform_but_where_it_matters() -> None:
     knowing = set()
     for name, path in _engine().items():
         for node in _code(path):
@@ -171,8 +323,8 @@ def test_one_module_knows_the_platform() -> None:
             )
             if asks or names:
                 knowing.add(name)
-    # Settings ask it once, for a default.
-    assert knowing == {"lakehouse.sources", "lakehouse.settings"}
+    # Where streams read from, and by what a checkpoint is held; settings ask it once, for a default.
+    assert knowing == {"lakehouse.ingest.sources", "lakehouse.ingest.lease", "lakehouse.settings"}
 
 
 @pytest.mark.parametrize("job", sorted(JOBS.glob("*.py")), ids=lambda path: path.stem)
@@ -187,8 +339,8 @@ def test_a_job_is_short_and_stands_on_the_package_alone(job: Path) -> None:
     "modules",
     [
         "",
-        ".events, lakehouse.errors",
-        ".table, lakehouse.settings, lakehouse.lease, lakehouse.ops",
+        ".change_record, lakehouse.errors",
+        ".table, lakehouse.settings, lakehouse.sql.select, lakehouse.sql.lines, lakehouse.catalog.ops",
         ".aws.snapshot, lakehouse.aws.objects, lakehouse.aws.client, lakehouse.aws.items",
         ".cli",
         ".local",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lakehouse.local.item_figures import ItemRow, item_figures
+from lakehouse.demo.item_figures import ItemRow, item_figures
 
 NOW = dt.datetime(2025, 10, 8, 12, tzinfo=dt.UTC)
 DAY = dt.date(2025, 10, 7)

@@ -11,7 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from lakehouse.errors import ConfigurationError
-from lakehouse.landing import check, set_aside
+from lakehouse.operations.landing import check, restore, set_aside
+from lakehouse.operations.rebuild import _set_aside
+from lakehouse.settings import Settings
 
 LINES = gzip.compress(b'{"a":1}\n{"a":2}\n' * 50_000, mtime=0)
 
@@ -120,6 +122,38 @@ def test_setting_aside_refuses_what_it_cannot_do(tmp_path: Path) -> None:
     set_aside(torn)
     with pytest.raises(ConfigurationError, match="set aside before"):
         set_aside(torn)
+
+
+@pytest.mark.parametrize(("name", "whole"), [("x.ndjson.gz", LINES), ("a.b.parquet", PARQUET)])
+def test_what_was_set_aside_comes_back_whole_and_under_a_new_name(
+    tmp_path: Path, name: str, whole: bytes
+) -> None:
+    settings = Settings(landing=str(tmp_path), checkpoints="/checkpoints")
+    torn = _put(tmp_path, f"calls/dt=2025-10-08/HH=14/{name}", whole[:-1])
+    assert not _set_aside(settings, "calls")
+    aside = set_aside(torn)
+    assert _set_aside(settings, "calls")
+    assert not _set_aside(settings, "scorecards")
+    with pytest.raises(ConfigurationError, match="still cannot be read"):
+        restore(aside)
+    Path(aside).write_bytes(whole)
+
+    back = restore(aside)
+
+    stem, dot, ending = name.partition(".")
+    assert Path(back) == Path(torn).with_name(f"{stem}-restored{dot}{ending}")
+    assert Path(back).read_bytes() == whole
+    assert not Path(aside).exists()
+    # The stream has read the empty one under the old name; and nothing is set aside any more.
+    assert _kinds(tmp_path) == {name: "empty"}
+    assert not _set_aside(settings, "calls")
+
+
+def test_restoring_refuses_what_was_not_set_aside(tmp_path: Path) -> None:
+    there = _put(tmp_path, "calls/dt=2025-10-08/HH=14/x.ndjson.gz", LINES)
+    for wrong in (there, str(tmp_path / "_set_aside/calls/dt=2025-10-08/HH=14/x.ndjson.gz")):
+        with pytest.raises(ConfigurationError, match="no object that was set aside"):
+            restore(wrong)
 
 
 def test_what_a_backfill_keeps_of_itself_is_no_landed_object(tmp_path: Path) -> None:

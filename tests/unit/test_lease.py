@@ -1,9 +1,7 @@
-"""A checkpoint has one holder, whatever becomes of the processes that want it."""
+"""A checkpoint has one holder, whatever becomes of the processes that want it: the lock of one machine."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import signal
 import socket
@@ -15,14 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse import lease as lease_module
-from lakehouse.errors import LeaseHeldError, LeaseLostError
-from lakehouse.lease import EXPIRY_SECONDS, Lease
+from lakehouse.errors import LeaseHeldError
+from lakehouse.ingest.lease import FileLease, exclusive
 
 HOLD = (
     "import sys, time\n"
-    "from lakehouse.lease import Lease\n"
-    "with Lease(sys.argv[1], 'calls'):\n"
+    "from lakehouse.ingest.lease import FileLease\n"
+    "with FileLease(sys.argv[1], 'calls'):\n"
     "    print('held', flush=True)\n"
     "    time.sleep(60)\n"
 )
@@ -35,184 +32,103 @@ def _hold_in_another_process(folder: Path) -> subprocess.Popen[str]:
     return process
 
 
-def _write(folder: Path, **changes: object) -> None:
-    record = {"token": "other", "host": "elsewhere", "pid": 1, "started": "1", "heartbeat": time.time()}
-    (folder / "lease.json").write_text(json.dumps(record | changes))
-
-
-def test_a_lease_is_there_while_it_is_held_and_gone_afterwards(tmp_path: Path) -> None:
+def test_a_lease_is_given_back_at_the_end_and_after_an_error(tmp_path: Path) -> None:
     folder = tmp_path / "checkpoints" / "calls"
-    with Lease(str(folder), "calls") as held:
+    for _ in range(2):
+        with FileLease(str(folder), "calls") as held:
+            held.check()
+        with pytest.raises(ZeroDivisionError), FileLease(str(folder), "calls"):
+            raise ZeroDivisionError
+
+
+def test_a_second_holder_in_the_same_process_is_refused_and_told_by_whom(tmp_path: Path) -> None:
+    with FileLease(str(tmp_path), "calls") as held:
+        for _ in range(2):
+            with pytest.raises(LeaseHeldError) as caught, FileLease(str(tmp_path), "calls"):
+                pass
         held.check()
-        record = json.loads((folder / "lease.json").read_text())
-        assert (record["host"], record["pid"]) == (socket.gethostname(), os.getpid())
-    assert list(folder.iterdir()) == []
-
-
-def test_a_lease_is_given_back_after_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), Lease(str(tmp_path), "calls"):
-        raise ZeroDivisionError
-    with Lease(str(tmp_path), "calls"):
-        pass
-
-
-def test_a_second_holder_in_the_same_process_is_refused(tmp_path: Path) -> None:
-    with (
-        Lease(str(tmp_path), "calls"),
-        pytest.raises(LeaseHeldError) as caught,
-        Lease(str(tmp_path), "calls"),
-    ):
-        pass
     assert caught.value.transient
     assert caught.value.stream == "calls"
     assert f"process {os.getpid()} on {socket.gethostname()}" in str(caught.value)
     assert "lakehouse ingest --wait" in str(caught.value)
 
 
-def test_the_refused_one_leaves_the_holders_lease_alone(tmp_path: Path) -> None:
-    with Lease(str(tmp_path), "calls") as held:
-        for _ in range(2):
-            with pytest.raises(LeaseHeldError), Lease(str(tmp_path), "calls"):
-                pass
-        held.check()
-        assert [p.name for p in tmp_path.iterdir()] == ["lease.json"]
-
-
 def test_another_process_is_refused_until_the_holder_is_killed_and_takes_over_at_once(tmp_path: Path) -> None:
     process = _hold_in_another_process(tmp_path)
     try:
-        with pytest.raises(LeaseHeldError, match=f"process {process.pid} on "), Lease(str(tmp_path), "calls"):
+        refused = pytest.raises(LeaseHeldError, match=f"process {process.pid} on ")
+        with refused, FileLease(str(tmp_path), "calls"):
             pass
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert (tmp_path / "lease.json").exists()
     begun = time.monotonic()
-    with Lease(str(tmp_path), "calls") as held:
+    with FileLease(str(tmp_path), "calls") as held:
         held.check()
-        assert json.loads((tmp_path / "lease.json").read_text())["pid"] == os.getpid()
     assert time.monotonic() - begun < 5
-    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_process_number_that_is_used_again_is_not_taken_for_the_holder(tmp_path: Path) -> None:
-    _write(tmp_path, host=socket.gethostname(), pid=os.getpid(), started="another time")
-    with Lease(str(tmp_path), "calls"):
-        pass
+def test_whoever_waits_gets_the_lease_when_it_is_given_back(tmp_path: Path) -> None:
+    got = threading.Event()
+
+    def wait() -> None:
+        with FileLease(str(tmp_path), "calls", wait=60):
+            got.set()
+
+    with FileLease(str(tmp_path), "calls"):
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        assert not got.wait(0.3)
+    assert got.wait(30)
+    waiting.join()
 
 
-def test_a_holder_on_another_machine_is_taken_for_dead_when_it_has_been_silent(tmp_path: Path) -> None:
-    now = time.time()
-    _write(tmp_path, heartbeat=now)
-    for later, held in ((0, True), (EXPIRY_SECONDS - 1, True), (EXPIRY_SECONDS + 1, False)):
-        lease = Lease(str(tmp_path), "calls", clock=lambda later=later: now + later)
-        if held:
-            with pytest.raises(
-                LeaseHeldError, match=f"process 1 on elsewhere .last heartbeat {later:.0f} s ago"
-            ):
-                lease.__enter__()
-        else:
-            with lease:
-                lease.check()
+def test_whoever_waits_too_long_is_refused(tmp_path: Path) -> None:
+    with FileLease(str(tmp_path), "calls"):
+        begun = time.monotonic()
+        with pytest.raises(LeaseHeldError), FileLease(str(tmp_path), "calls", wait=0.2):
+            pass
+        assert time.monotonic() - begun >= 0.2
 
 
-def test_a_lease_that_was_never_finished_is_taken_over_after_the_expiry(tmp_path: Path) -> None:
-    path = tmp_path / "lease.json"
-    path.write_text('{"token": "half a re')
-    with pytest.raises(LeaseHeldError, match="an unknown host"), Lease(str(tmp_path), "calls"):
-        pass
-    os.utime(path, (time.time() - EXPIRY_SECONDS - 1,) * 2)
-    with Lease(str(tmp_path), "calls"):
-        pass
+def test_of_many_that_want_it_at_once_one_at_a_time_has_it(tmp_path: Path) -> None:
+    inside, most, had = 0, 0, 0
+    lock = threading.Lock()
 
-
-def test_waiting_ends_when_the_holder_is_done(tmp_path: Path) -> None:
-    first = Lease(str(tmp_path), "calls").__enter__()
-    done = threading.Timer(0.3, first.__exit__, (None, None, None))
-    done.start()
-    with Lease(str(tmp_path), "calls", wait=20) as second:
-        second.check()
-    done.join()
-
-
-def test_waiting_ends_with_an_error_when_its_time_is_up(tmp_path: Path) -> None:
-    begun = time.monotonic()
-    with (
-        Lease(str(tmp_path), "calls"),
-        pytest.raises(LeaseHeldError),
-        Lease(str(tmp_path), "calls", wait=0.3),
-    ):
-        pass
-    assert 0.3 <= time.monotonic() - begun < 5
-
-
-def test_a_holder_keeps_its_lease_fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease_module, "HEARTBEAT_SECONDS", 0.02)
-    with Lease(str(tmp_path), "calls") as held:
-        first = json.loads((tmp_path / "lease.json").read_text())
-        deadline = time.monotonic() + 5
-        while json.loads((tmp_path / "lease.json").read_text())["heartbeat"] == first["heartbeat"]:
-            assert time.monotonic() < deadline
+    def want() -> None:
+        nonlocal inside, most, had
+        with FileLease(str(tmp_path), "calls", wait=60):
+            with lock:
+                inside, had = inside + 1, had + 1
+                most = max(most, inside)
             time.sleep(0.01)
-        held.check()
+            with lock:
+                inside -= 1
 
-
-def test_a_holder_that_lost_its_lease_is_told_and_leaves_the_new_one_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lease_module, "HEARTBEAT_SECONDS", 0.02)
-    with Lease(str(tmp_path), "calls") as held:
-        held.check()
-        # As another process does that takes this one for dead.
-        _write(tmp_path / ".", token="the taker's")
-        deadline = time.monotonic() + 5
-        with pytest.raises(LeaseLostError, match="now names process 1 on elsewhere") as caught:  # noqa: PT012
-            while time.monotonic() < deadline:
-                held.check()
-                time.sleep(0.01)
-        assert not caught.value.transient
-    assert json.loads((tmp_path / "lease.json").read_text())["token"] == "the taker's"
-
-
-def test_a_dead_holders_lease_has_one_taker_however_they_interleave(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The slower of two takers saw the dead holder's lease; when it acts, the quicker one's is there."""
-    _write(tmp_path, heartbeat=0.0)
-    quick, slow = Lease(str(tmp_path), "calls"), Lease(str(tmp_path), "calls")
-    original = Lease._is_alive
-
-    def is_alive(self: Lease, held: lease_module._Record) -> bool:
-        answer = original(self, held)
-        if self is slow and not answer:
-            quick.__enter__()
-        return answer
-
-    monkeypatch.setattr(Lease, "_is_alive", is_alive)
-    try:
-        with pytest.raises(LeaseHeldError):
-            slow.__enter__()
-    finally:
-        slow.__exit__(None, None, None) if slow._beat.is_alive() else None
-        quick.__exit__(None, None, None)
-
-
-def test_many_takers_of_a_dead_holders_lease_make_one_holder(tmp_path: Path) -> None:
-    _write(tmp_path, heartbeat=0.0)
-    holders: list[Lease] = []
-    leases = [Lease(str(tmp_path), "calls") for _ in range(8)]
-
-    def take(lease: Lease) -> None:
-        with contextlib.suppress(LeaseHeldError):
-            holders.append(lease.__enter__())
-
-    threads = [threading.Thread(target=take, args=(lease,)) for lease in leases]
+    threads = [threading.Thread(target=want) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    try:
-        assert len(holders) == 1
-    finally:
-        for lease in holders:
-            lease.__exit__(None, None, None)
+    assert (most, had) == (1, 8)
+
+
+def test_one_at_a_time_commits_to_a_warehouse_folder(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def commit() -> None:
+        with exclusive(str(tmp_path / "warehouse")):
+            order.append("second")
+
+    with exclusive(str(tmp_path / "warehouse")):
+        other = threading.Thread(target=commit)
+        other.start()
+        time.sleep(0.2)
+        order.append("first")
+    other.join()
+    assert order == ["first", "second"]
+
+
+def test_tables_of_a_catalog_need_no_lock() -> None:
+    with exclusive(None), exclusive(None):
+        pass

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.spark.metric_sets import AS_OF_TIMES, landed_line, random_events
 
-from lakehouse.local.metric_figures import (
+from lakehouse.demo.metric_figures import (
     COMPLETED,
     DAY,
     HEALTH,

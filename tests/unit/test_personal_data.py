@@ -8,58 +8,63 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse import ops
-from lakehouse.catalog import mask
-from lakehouse.declared import all_views, other_tables, state_tables
-from lakehouse.errors import ConfigurationError
-from lakehouse.governance import (
+from lakehouse.catalog import ops
+from lakehouse.catalog.declared import all_views, other_tables, state_table
+from lakehouse.catalog.governance import (
     Governance,
     grant_statements,
     key_statements,
     tag_statements,
     upkeep_statements,
 )
+from lakehouse.catalog.set_up import mask
+from lakehouse.errors import ConfigurationError
 from lakehouse.settings import PII_READERS, Settings
 from lakehouse.table import Column
 from lakehouse.tables import TABLES
 
 SETTINGS = Settings(landing="/landing", checkpoints="/checkpoints", catalog="main", silver="Dev_silver")
-MADE = (*other_tables(TABLES), *(made for table in TABLES for made in state_tables(table)))
+MADE = (*other_tables(TABLES), *(state_table(table) for table in TABLES))
 VIEWS = tuple(all_views(TABLES))
 
-CALLS = {"agent_id", "agent_name", "file_name", "session_id", "_rescued_data"}
+CALLS = {"agent_id", "agent_name", "file_name", "session_id"}
 SCORECARDS = {
-    *("agent", "notes", "summary", "scores", "_rescued_data"),
+    *("agent", "notes", "summary", "scores"),
     *("evidence_ask_for_payment", "evidence_confirm_location", "evidence_features_advantages"),
     *("evidence_handle_objections", "evidence_size_recommendation", "evidence_urgency"),
 }
 PERSONAL = {
-    "calls": CALLS,
-    "calls_history": CALLS,
-    "scorecards": SCORECARDS,
-    "scorecards_history": SCORECARDS,
-    "dashboard_items": {"text_snippet", "metadata", "_rescued_data"},
-    "transcripts": {"_rescued_data"},
-    "coaching_insights": {"agent", "evidence", "message", "_rescued_data"},
-    "metric_events": {"student_id", "tutor_id", "session_id", "_rescued_data"},
-    "metric_entity_events": {"entity_id", "student_id", "tutor_id", "session_id"},
-    "metrics": {"entity_id"},
-    "alerts": {"entity_id", "message", "details"},
-    "failures": {"message"},
-    "quarantine_records": {"raw"},
-    "reconciliations": {"examples"},
+    **{
+        f"bronze.{source}": {"item", "_raw"}
+        for source in ("calls", "scorecards", "sentiment_items", "metric_events", "writer_quarantine")
+    },
+    "bronze.transcripts": {"document", "_raw"},
+    "bronze.pca_calls": {"document", "_raw"},
+    "silver.calls": CALLS,
+    "silver.scorecards": SCORECARDS,
+    "silver.dashboard_items": {"text_snippet", "metadata"},
+    "silver.coaching_insights": {"agent", "evidence", "message"},
+    "silver.metric_events": {"student_id", "tutor_id", "session_id"},
+    "silver.metric_entity_events": {"entity_id", "student_id", "tutor_id", "session_id"},
+    "silver.metrics": {"entity_id"},
+    "silver.alerts": {"entity_id", "message", "details"},
+    "ops.failures": {"message"},
+    "ops.reconciliations": {"examples"},
 }
 """Section 10 of the data contract, by hand; the examples of reconcile have keys of any table."""
 
 CONTRACT = {
     *("agent", "agent_id", "agent_name", "file_name", "notes", "summary", "scores", "text_snippet"),
     *("metadata", "student_id", "tutor_id", "session_id", "entity_id", "payload", "message", "details"),
-    *("evidence", "_rescued_data", "raw"),
+    *("evidence", "item", "document", "_raw", "raw"),
 }
 
 
+SCHEMAS = {"bronze": "bronze", "silver": "Dev_silver", "ops": "ops"}
+
+
 def test_the_personal_data_of_the_contract_is_marked_and_nothing_else() -> None:
-    marked = {made.name: {c.name for c in made.columns if c.pii} for made in MADE}
+    marked = {f"{made.layer}.{made.name}": {c.name for c in made.columns if c.pii} for made in MADE}
     assert {name: columns for name, columns in marked.items() if columns} == PERSONAL
     for made in MADE:
         for column in made.columns:
@@ -67,18 +72,25 @@ def test_the_personal_data_of_the_contract_is_marked_and_nothing_else() -> None:
             assert column.pii or not named, f"{made.name}.{column.name}"
 
 
+def test_a_record_as_it_came_is_personal_data_wherever_it_is_kept() -> None:
+    for made in MADE:
+        for column in made.columns:
+            assert column.pii or column.type != "variant", f"{made.name}.{column.name}"
+
+
 def test_every_column_with_personal_data_is_tagged_but_those_that_are() -> None:
     found = tag_statements(SETTINGS, MADE, set())
     assert len(found) == sum(map(len, PERSONAL.values()))
-    schemas = {made.name: {"silver": "Dev_silver", "ops": "ops"}[made.layer] for made in MADE}
+    places = {name: (SCHEMAS[name.partition(".")[0]], name.partition(".")[2]) for name in PERSONAL}
     assert set(found) == {
-        f"ALTER TABLE `main`.`{schemas[table]}`.`{table}` ALTER COLUMN `{column}` SET TAGS ('pii' = 'true')"
-        for table, columns in PERSONAL.items()
+        f"ALTER TABLE `main`.`{places[name][0]}`.`{places[name][1]}` ALTER COLUMN `{column}` "
+        "SET TAGS ('pii' = 'true')"
+        for name, columns in PERSONAL.items()
         for column in columns
     }
-    tagged = {(schemas[t].lower(), t, c) for t, columns in PERSONAL.items() for c in columns}
-    assert tag_statements(SETTINGS, MADE, tagged - {("ops", "quarantine_records", "raw")}) == [
-        "ALTER TABLE `main`.`ops`.`quarantine_records` ALTER COLUMN `raw` SET TAGS ('pii' = 'true')"
+    tagged = {(places[n][0].lower(), places[n][1], c) for n, columns in PERSONAL.items() for c in columns}
+    assert tag_statements(SETTINGS, MADE, tagged - {("bronze", "calls", "item")}) == [
+        "ALTER TABLE `main`.`bronze`.`calls` ALTER COLUMN `item` SET TAGS ('pii' = 'true')"
     ]
 
 
@@ -87,9 +99,7 @@ def test_keys_are_declared_where_every_writer_keeps_them_unique() -> None:
         "metric_entity_events": "`entity_type`, `entity_id`, `region`, `event_id`",
         "metrics": "`entity_type`, `entity_id`, `region`",
         "calls": "`call_id`",
-        "calls_history": "`call_id`, `_sequence`",
         "scorecards": "`guid`",
-        "scorecards_history": "`guid`, `_sequence`",
         "dashboard_items": "`source_id`, `ingested_at`",
         "transcripts": "`transcript_id`",
         "coaching_insights": "`id`",
@@ -122,9 +132,9 @@ def test_analysts_may_read_the_views_in_gold_and_operators_everything() -> None:
         *(f"GRANT SELECT ON VIEW `main`.`gold`.`{name}` TO `o``ps`" for name in gold),
         *(f"GRANT SELECT ON TABLE `main`.`ops`.`{name}` TO `o``ps`" for name in ops.TABLES),
         *(
-            f"GRANT SELECT ON TABLE `main`.`Dev_silver`.`{made.name}` TO `o``ps`"
+            f"GRANT SELECT ON TABLE `main`.`{SCHEMAS[made.layer]}`.`{made.name}` TO `o``ps`"
             for made in MADE
-            if made.layer == "silver"
+            if made.layer in ("bronze", "silver")
         ),
         "GRANT SELECT ON VIEW `main`.`ops`.`quarantine` TO `o``ps`",
     }
@@ -134,7 +144,7 @@ def test_analysts_may_read_the_views_in_gold_and_operators_everything() -> None:
 
 def test_no_table_lies_in_gold() -> None:
     """Whoever may read the schema would see it unmasked."""
-    assert {made.layer for made in MADE} == {"silver", "ops"}
+    assert {made.layer for made in MADE} == {"bronze", "silver", "ops"}
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a\nb", "a\x00"])
@@ -147,6 +157,7 @@ def test_what_is_no_name_is_granted_nothing(name: str) -> None:
 
 def test_the_upkeep_of_files_is_left_to_databricks_unless_told_otherwise() -> None:
     assert upkeep_statements(SETTINGS, Governance()) == [
+        "ALTER SCHEMA `main`.`bronze` ENABLE PREDICTIVE OPTIMIZATION",
         "ALTER SCHEMA `main`.`Dev_silver` ENABLE PREDICTIVE OPTIMIZATION",
         "ALTER SCHEMA `main`.`gold` ENABLE PREDICTIVE OPTIMIZATION",
         "ALTER SCHEMA `main`.`ops` ENABLE PREDICTIVE OPTIMIZATION",
@@ -184,11 +195,26 @@ def test_a_view_without_personal_data_stays_as_it_is() -> None:
 
 
 def test_every_view_knows_the_personal_data_of_its_tables() -> None:
+    seen = set()
     for _, view in VIEWS:
-        read = set(re.findall(r"\{(?:silver|ops)\}\.`?([a-z_]+)", view.query))
+        read = {".".join(found) for found in re.findall(r"\{(silver|ops)\}\.`?([a-z_]+)", view.query)}
         personal = {c.name for c in view.columns if c.pii}
         for table in read & PERSONAL.keys():
+            seen.add(table)
             assert PERSONAL[table] <= personal, f"{view.name} of {table}"
+    assert {"silver.calls", "silver.alerts"} <= seen
+
+
+def test_views_over_bronze_show_no_record_but_masked() -> None:
+    """A history has the table's columns, quarantine the record as `raw`: nothing else of bronze is shown."""
+    over = {view.name: view for _, view in VIEWS if "{bronze}" in view.query}
+    assert {*over} == {"calls_history", "scorecards_history", "quarantine"}
+    for name, view in over.items():
+        personal = {c.name for c in view.columns if c.pii}
+        table = name.removesuffix("_history")
+        assert personal == (PERSONAL[f"silver.{table}"] if table != name else {"raw"})
+        shown = view.query.rpartition("\nSELECT ")[2].partition("\nFROM ")[0]
+        assert not re.search(r"\b(item|document|_raw)\b", shown)
 
 
 def test_the_statements_for_databricks_are_run_by_nobody_else() -> None:
@@ -200,4 +226,4 @@ def test_the_statements_for_databricks_are_run_by_nobody_else() -> None:
             names = {n.id for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Name)}
             if "Governance" in names:
                 told.add(path.name)
-    assert told == {"governance.py", "catalog.py", "setup.py"}
+    assert told == {"governance.py", "set_up.py", "setup.py"}

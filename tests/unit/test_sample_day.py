@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from lakehouse.local.coaching_figures import coaching_figures
-from lakehouse.local.sample_day import (
+from lakehouse.demo.coaching_figures import coaching_figures
+from lakehouse.demo.sample_day import (
     CRITERIA,
     Delete,
     Document,
@@ -28,8 +28,8 @@ from lakehouse.local.sample_day import (
     Update,
     sample_day,
 )
-from lakehouse.local.source_figures import answer_type
-from lakehouse.local.transcript_figures import Heard, read_transcript
+from lakehouse.demo.source_figures import answer_type
+from lakehouse.demo.transcript_figures import Heard, read_transcript
 
 DAY = dt.date(2025, 10, 8)
 NOON = dt.datetime(2025, 10, 8, 12, tzinfo=dt.UTC)
@@ -128,7 +128,7 @@ def test_the_same_arguments_give_the_same_day_and_others_give_another(day: list[
 
 def test_the_day_does_not_depend_on_the_process() -> None:
     script = (
-        "import datetime, hashlib; from lakehouse.local.sample_day import sample_day; "
+        "import datetime, hashlib; from lakehouse.demo.sample_day import sample_day; "
         "day = list(sample_day(datetime.date(2025, 10, 8), calls=60)); "
         "print(hashlib.sha256(repr(day).encode()).hexdigest())"
     )

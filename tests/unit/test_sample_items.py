@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from lakehouse.local.item_figures import item_figures
-from lakehouse.local.sample_day import Delete, Expire, Item, Operation, Put, Update
-from lakehouse.local.sample_items import sample_items
+from lakehouse.demo.item_figures import item_figures
+from lakehouse.demo.sample_day import Delete, Expire, Item, Operation, Put, Update
+from lakehouse.demo.sample_items import sample_items
 
 NOW = dt.datetime(2025, 11, 21, 12, 34, 56, 789012, tzinfo=dt.UTC)
 KEYS = {"source_id", "ingested_at"}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lakehouse.local.sample_metrics import (
+from lakehouse.demo.sample_metrics import (
     CLEAR,
     SPREAD,
     STREAM,

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from tests.unit.transcripts import talk
 
-from lakehouse.local.sample_day import Delete, Document, Expire, Put, Update, sample_day
-from lakehouse.local.source_figures import (
+from lakehouse.demo.sample_day import Delete, Document, Expire, Put, Update, sample_day
+from lakehouse.demo.source_figures import (
     FigureRow,
     ScorecardRow,
     analyst_figures,
     answer_type,
     scorecard_figures,
 )
-from lakehouse.local.transcript_figures import Heard
+from lakehouse.demo.transcript_figures import Heard
 
 DAY = dt.date(2025, 10, 8)
 NOON = dt.datetime(2025, 10, 8, 12, tzinfo=dt.UTC)

@@ -53,33 +53,43 @@ def table(**changes: Any) -> Table:
         ({"columns": (column("id"), column("_mine", path="mine"))}, "is a metadata column"),
         ({"columns": (column("id"), column("note", path="a..b"))}, "path 'a..b', which names no attribute"),
         ({"columns": (column("id"), column("note", path="a b"))}, "path 'a b', which names no attribute"),
-        ({"columns": (column("id"), column("note", path="_note"))}, "path '_note', which names no attribute"),
-        (
-            {"columns": (column("id"), column("a", path="p.x"), column("b", path="p.X"))},
-            "differ by case alone",
-        ),
-        (
-            {"columns": (column("id"), column("a", path="P.x"), column("b", path="p.y"))},
-            "differ by case alone",
-        ),
-        ({"columns": (column("id"), column("b", path="ID"))}, "differ by case alone"),
-        ({"columns": (column("id"), column("note", "int", as_json=True))}, "it must be a string with a path"),
+        ({"columns": (column("id"), column("note", path=""))}, "path '', which names no attribute"),
+        ({"columns": (column("id"), column("note", path=".a"))}, "path '.a', which names no attribute"),
+        ({"columns": (column("id"), column("note", path="a."))}, "path 'a.', which names no attribute"),
+        ({"columns": (column("id"), column("note", path="a['b"))}, "which names no attribute"),
+        ({"columns": (column("id"), column("note", path="a['b']c"))}, "which names no attribute"),
+        ({"columns": (column("id"), column("note", path="['']"))}, "which names no attribute"),
+        ({"columns": (column("id"), column("note", path="a\nb"))}, "which names no attribute"),
+        ({"columns": (column("id"), column("note", path="['a\\b']"))}, "which names no attribute"),
         (
             {"columns": (column("id"), column("note", path=None))},
-            "has no path and the table has no transform",
+            "column 'note' has neither a path nor sql to make it",
         ),
-        ({"columns": (column("id", else_path="a..b"), column("note"))}, "'a..b', which names no attribute"),
-        ({"columns": (column("id", else_path="id"), column("note"))}, "needs another path, not as_json"),
+        ({"columns": (column("id"), column("note", path=("a", "a..b")))}, "'a..b', which names no attribute"),
         (
-            {"columns": (column("id"), column("note", as_json=True, else_path="b"))},
-            "needs another path, not as_json",
+            {"columns": (column("id", path=("id", "a..b")), column("note"))},
+            "'a..b', which names no attribute",
         ),
+        ({"columns": (column("id", path=None), column("note"))}, "has neither a path nor sql to make it"),
         (
-            {"columns": (column("id"), column("a", path=None, else_path="b")), "transform": lambda df: df},
-            "needs another path, not as_json",
+            {"columns": (column("id", path=None, sql="1"), column("note"))},
+            "must be read from a path, as it is",
         ),
-        ({"columns": (column("id", else_path="note.id"), column("note"))}, "goes through 'note'"),
-        ({"columns": (column("id", else_path="p.ID"), column("a", path="p.id"))}, "differ by case alone"),
+        ({"columns": (column("id", sql="upper({value})"), column("note"))}, "read from a path, as it is"),
+        (
+            {"columns": (column("id"), column("note", path=None, sql="1", default="2"))},
+            "has a default, and no path that could be missing",
+        ),
+        ({"columns": (column("id"), column("note", sql="1; DROP TABLE x"))}, "sql that is one expression"),
+        ({"columns": (column("id"), column("note", default="1; DROP TABLE x"))}, "that is one expression"),
+        ({"columns": (column("id"), column("note", sql="CAST({value} AS INT)"))}, "casts, which stops"),
+        ({"columns": (column("id"), column("note", sql="{value}::int"))}, "casts, which stops the stream"),
+        ({"columns": (column("id"), column("note", default="cast (1 AS string)"))}, "casts, which stops"),
+        ({"json_text": ("a..b",)}, "json_text 'a..b' names no attribute"),
+        ({"json_text": ("payload", "")}, "json_text '' names no attribute"),
+        ({"transform": lambda df: df}, "a table of documents needs a transform, and one of changes has none"),
+        ({"format": "documents", "columns": (column("id", path=None),)}, "needs a transform"),
+        ({"more_sources": ("others",)}, "which only a table of documents may have"),
         ({"columns": (column("id", "bigint"), column("note"))}, "key 'id' must be a string"),
         ({"format": "documents", "transform": lambda df: df}, "a document's columns come from transform"),
         ({"cluster_by": ("missing",)}, "must name one to four of its columns"),
@@ -104,6 +114,24 @@ def test_a_table_that_cannot_work_is_refused(changes: dict[str, Any], problem: s
     assert caught.value.table == changes.get("name", "things")
     assert caught.value.problem in str(caught.value)
     assert isinstance(caught.value, ConfigurationError)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("_version", "__typename", "customer-id", "2fa", "größe", "pk#sk", "aws:rep:updateregion"),
+        *("['first name'].x", '["o\'clock"]', "['a.b']", "payload.agentId", "a$b", "@type", "日本語.語"),
+    ],
+)
+def test_a_column_or_a_key_can_be_read_from_any_attribute(path: str) -> None:
+    made = table(columns=(column("id", path=path), column("note", path=("other", path))))
+    assert made.columns[0].paths == (path,)
+    assert made.columns[1].paths == ("other", path)
+
+
+def test_try_cast_is_no_cast() -> None:
+    made = table(columns=(column("id"), column("note", sql="TRY_CAST({value} AS INT)")))
+    assert made.columns[1].sql == "TRY_CAST({value} AS INT)"
 
 
 @pytest.mark.parametrize(
@@ -150,7 +178,6 @@ def test_the_metadata_columns_are_those_of_the_contract() -> None:
         ("_source_file", "string"),
         ("_applied_at", "timestamp"),
         ("updated_at", "string"),
-        ("_rescued_data", "string"),
     ]
 
 
@@ -236,6 +263,5 @@ def test_personal_data_is_named() -> None:
         "message",
         "details",
         "evidence",
-        "_rescued_data",
     }
     assert marked == {name for name in declared if name in contract or name.startswith("evidence_")}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.unit.transcripts import talk, transcript, word
 
-from lakehouse.local.transcript_figures import Heard, newest_transcripts, read_transcript
+from lakehouse.demo.transcript_figures import Heard, newest_transcripts, read_transcript
 
 NOON = dt.datetime(2025, 10, 8, 12, tzinfo=dt.UTC)
 

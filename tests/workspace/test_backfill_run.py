@@ -17,13 +17,13 @@ from rich.console import Console
 from tests.workspace.fake_workspace import WAREHOUSE, FakeWorkspace, Fault, Script
 
 from lakehouse import cli
-from lakehouse import workspace as client
 from lakehouse.aws import client as aws_client
 from lakehouse.aws import scan
 from lakehouse.aws.objects import Objects
 from lakehouse.aws.scan import Scanned
 from lakehouse.aws.snapshot import Snapshot, record_complete, state_folder, to_ms
 from lakehouse.cli import backfill, job_run, show
+from lakehouse.databricks import workspace as client
 from lakehouse.errors import JobNotFoundError, LakehouseError, WorkspaceError
 
 JOB = "ingest_available_now"

@@ -14,7 +14,7 @@ import yaml
 from tests.workspace.fake_workspace import FakeWorkspace
 
 from lakehouse.cli.job_run import LEAVE_HELD
-from lakehouse.workspace import INGEST_JOB, ONCE, connect
+from lakehouse.databricks.workspace import INGEST_JOB, ONCE, connect
 
 ROOT = Path(__file__).parents[2]
 OLDEST = (1, 13)

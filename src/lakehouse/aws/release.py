@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from lakehouse.aws.fresh import Key, Reader, typed_key
 from lakehouse.aws.objects import Objects
-from lakehouse.aws.snapshot import landed_name
-from lakehouse.quarantine import Decided, FreshRead, Lost, Outcome, Refused
+from lakehouse.change_record import landed_name
+from lakehouse.operations.quarantine import Decided, FreshRead, Lost, Outcome, Refused
 
 
 def fresh_read(reader_of: Callable[[str], Reader], landing: Objects) -> FreshRead:

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from lakehouse import events
+from lakehouse import change_record
 from lakehouse.aws.objects import Objects
 from lakehouse.aws.snapshot import (
     Begun,
@@ -190,7 +190,7 @@ def backfill_scan(
 
 def _left_over(landing: Objects, table: Table, table_name: str) -> tuple[str, dict[str, Any]] | None:
     """The newest scan of the DynamoDB table, if it did not end: (folder of its state, plan)."""
-    keys = list(landing.keys(f"{events.BACKFILLS_FOLDER}/{table.source}/"))
+    keys = list(landing.keys(f"{change_record.BACKFILLS_FOLDER}/{table.source}/"))
     for key in sorted((k for k in keys if k.endswith("/plan.json")), reverse=True):
         folder = key.removesuffix("/plan.json")
         plan = json.loads(landing.get(key) or b"{}")

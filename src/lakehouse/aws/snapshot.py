@@ -19,11 +19,12 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from lakehouse import events
+from lakehouse import change_record
 from lakehouse.aws.items import Item, json_text, value_json
 from lakehouse.aws.objects import Objects
 from lakehouse.errors import ConfigurationError, DataError, SnapshotRefusedError, SourceError
 from lakehouse.settings import parse_time
+from lakehouse.sql.paths import parse_path
 from lakehouse.table import Table
 
 if TYPE_CHECKING:
@@ -89,17 +90,17 @@ def landed_record(
         identity = json.dumps([sequence, *(value_json(value) for value in keys.values())]).encode()
         event_id = hashlib.sha256(identity).hexdigest()
         parts = [
-            f'"{events.EVENT_ID}":"{event_id}"',
-            f'"{events.EVENT_NAME}":"{event_name}"',
-            f'"{events.SEQUENCE}":{json_text(sequence)}',
-            f'"{events.INGESTED_MS}":{ingest_ms}',
-            f'"{events.IS_DELETED}":{"true" if item is None else "false"}',
-            f'"{events.CHANGED_MS}":{time_ms}',
+            f'"{change_record.EVENT_ID}":"{event_id}"',
+            f'"{change_record.EVENT_NAME}":"{event_name}"',
+            f'"{change_record.SEQUENCE}":{json_text(sequence)}',
+            f'"{change_record.INGESTED_MS}":{ingest_ms}',
+            f'"{change_record.IS_DELETED}":{"true" if item is None else "false"}',
+            f'"{change_record.CHANGED_MS}":{time_ms}',
         ]
         values = keys if item is None else item
-        parts += [f"{json_text(landed_name(n))}:{value_json(v)}" for n, v in values.items()]
-        if events.UPDATED_AT not in values:
-            parts.append(f'"{events.UPDATED_AT}":{time_ms}')
+        parts += [f"{json_text(change_record.landed_name(n))}:{value_json(v)}" for n, v in values.items()]
+        if change_record.UPDATED_AT not in values:
+            parts.append(f'"{change_record.UPDATED_AT}":{time_ms}')
         return event_id, ("{" + ",".join(parts) + "}\n").encode()
     except (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise DataError(
@@ -241,7 +242,7 @@ def claim(
 def state_folder(source: str, snapshot: Snapshot) -> str:
     """Where a snapshot's state lies below the landing location."""
     taken = _EPOCH + timedelta(milliseconds=snapshot.time_ms)
-    return f"{events.BACKFILLS_FOLDER}/{source}/{taken:%Y%m%dT%H%M%SZ}"
+    return f"{change_record.BACKFILLS_FOLDER}/{source}/{taken:%Y%m%dT%H%M%SZ}"
 
 
 def record_complete(landing: Objects, folder: str, snapshot: Snapshot, objects: Sequence[str]) -> None:
@@ -281,11 +282,6 @@ def to_ms(text: str) -> int:
     return (parse_time(text) - _EPOCH) // timedelta(milliseconds=1)
 
 
-def landed_name(name: str) -> str:
-    """The name under which an attribute lands: one that could be taken for metadata gets `__` in front."""
-    return f"__{name}" if name.startswith("_") or name == events.IS_DELETED else name
-
-
 def _describe(dynamodb: DynamoDBClient, table_name: str) -> Any:
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -298,11 +294,11 @@ def _describe(dynamodb: DynamoDBClient, table_name: str) -> Any:
 def _keys(found: Mapping[str, Any], table: Table, table_name: str) -> dict[str, str]:
     types = {one["AttributeName"]: one["AttributeType"] for one in found["AttributeDefinitions"]}
     keys = {part["AttributeName"]: types[part["AttributeName"]] for part in found["KeySchema"]}
-    wanted = {c.path for c in table.columns if c.name in table.keys}
+    wanted = {parse_path(c.paths[0])[0] for c in table.columns if c.name in table.keys}
     if set(keys) != wanted:
         raise ConfigurationError(
             f"DynamoDB table {table_name} has the key {', '.join(keys)}; table {table.name!r} is made from "
-            f"one with the key {', '.join(sorted(map(str, wanted)))}. Check --table-name."
+            f"one with the key {', '.join(sorted(wanted))}. Check --table-name."
         )
     return keys
 

@@ -21,6 +21,6 @@ def demo(warehouse: Path, calls: int, seed: int) -> None:
 
     Nothing is needed but Java: DynamoDB and S3 are served by this machine, to this machine alone.
     """
-    from lakehouse.local.demo import run_demo
+    from lakehouse.demo.run import run_demo
 
     sys.exit(0 if run_demo(out, warehouse, calls=calls, seed=seed) else 1)

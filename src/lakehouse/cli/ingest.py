@@ -18,7 +18,7 @@ from lakehouse.cli.show import err, out, print_error, warehouse_option
 from lakehouse.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from lakehouse.ingest import Result
+    from lakehouse.ingest.stream import Result
 
 
 @click.command()
@@ -38,7 +38,12 @@ if TYPE_CHECKING:
 @click.option("--wait", default=0.0, metavar="SECONDS", help="Wait so long for a checkpoint's other holder.")
 @click.option("--max-files", default=1000, show_default=True, help="Objects a batch takes at most.")
 @click.option(
-    "--parquet", is_flag=True, help="Landing has Parquet objects too: a second stream for each of its tables."
+    "--from-the-beginning",
+    is_flag=True,
+    help="Read all of landing into bronze again, under new checkpoints; what is there changes nothing.",
+)
+@click.option(
+    "--parquet", is_flag=True, help="Landing has Parquet objects too: a second stream for each source."
 )
 def ingest(
     tables: tuple[str, ...],
@@ -49,17 +54,19 @@ def ingest(
     follow: str | None,
     wait: float,
     max_files: int,
+    from_the_beginning: bool,
     parquet: bool,
 ) -> None:
     """Ingest everything that has landed into the tables (all of them if none is named)."""
-    from lakehouse import ingest as engine
+    from lakehouse.ingest import stream as engine
+    from lakehouse.ingest.trigger import Trigger
     from lakehouse.local.warehouse import local_settings, open_warehouse
     from lakehouse.tables import TABLES, table
 
     chosen = tuple(table(name) for name in dict.fromkeys(tables)) or TABLES
     documents = document_places(transcripts, pca, needed_by=chosen if tables else ())
     try:
-        trigger = engine.Trigger.parse(follow) if follow else engine.Trigger()
+        trigger = Trigger.parse(follow) if follow else Trigger()
     except ConfigurationError as error:
         raise click.BadParameter(
             f"{error} Write it in quotes behind --follow; tables stand before it.", param_hint="--follow"
@@ -70,9 +77,18 @@ def ingest(
     stop = threading.Event()
     with _stopping(stop), _ingest_progress() as (show, line):
         show("starting Spark", 0)
-        spark = open_warehouse(settings, TABLES, lasting=trigger.every is not None)
+        lasting = trigger.every is not None
+        spark = open_warehouse(settings, chosen, lasting=lasting, with_views=False)
         results = engine.ingest(
-            spark, settings, chosen, trigger, wait=wait, on_end=line, on_progress=show, stop=stop
+            spark,
+            settings,
+            chosen,
+            trigger,
+            wait=wait,
+            from_the_beginning=from_the_beginning,
+            on_end=line,
+            on_progress=show,
+            stop=stop,
         )
     if any(r.error for r in results):
         sys.exit(1)
@@ -104,10 +120,9 @@ def _ingest_progress() -> Iterator[tuple[Callable[[str, int], None], Callable[[R
                 if header:
                     out.print(header, style="bold", highlight=False, soft_wrap=True)
                     header = ""
-                b = result.batches
-                numbers = (b.files, b.records, b.upserts, b.deletes, b.stale, b.quarantined)
-                cells = (result.stream, *(f"{n:,}" for n in numbers), f"{result.seconds:.1f}")
-                out.print("".join(_cell(c, i) for i, c in enumerate(cells)), highlight=False, soft_wrap=True)
+                for cells in result.cells():
+                    text = "".join(_cell(c, i) for i, c in enumerate(cells))
+                    out.print(text, highlight=False, soft_wrap=True)
                 if result.error:
                     print_error(result.error)
 

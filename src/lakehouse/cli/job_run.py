@@ -18,8 +18,8 @@ from lakehouse.cli.show import err, print_rows, printable, say
 from lakehouse.settings import Settings
 
 if TYPE_CHECKING:
+    from lakehouse.databricks.workspace import Job, Look, Seen, StreamRun, TaskFailure, Workspace
     from lakehouse.table import Table
-    from lakehouse.workspace import Job, Look, Seen, StreamRun, TaskFailure, Workspace
 
 LEAVE_HELD = "leave_held"
 """Parameter of the job, and argument of jobs/ingest.py: leave a checkpoint that is held to its holder."""
@@ -95,7 +95,7 @@ def prepare(wanted: Wanted) -> Prepared:
         WorkspaceError: that is not possible.
         click.BadParameter: `--silver` names no schema.
     """
-    from lakehouse.workspace import INGEST_JOB, connect
+    from lakehouse.databricks.workspace import INGEST_JOB, connect
 
     if wanted.silver is not None and wanted.silver.count(".") != 1:
         raise click.BadParameter("write it as CATALOG.SCHEMA.", param_hint="--silver")
@@ -149,7 +149,7 @@ def print_applied(applied: Applied, landed: Mapping[str, Any], style: str) -> No
 
 
 def _start(run: Prepared) -> Applied:
-    from lakehouse.workspace import SUCCESS, Look
+    from lakehouse.databricks.workspace import SUCCESS, Look
 
     with _watching(f"job {run.job.name}") as tell:
         run_id = run.workspace.start(run.job, run.parameters)
@@ -207,7 +207,7 @@ def _follow(run: Prepared, holder: StreamRun, snapshot: str, names: Sequence[str
     A continuous run never ends, and the Jobs API knows nothing of its batches, so the table is asked for
     the snapshot's objects. Without a warehouse, or without the objects' names, nothing is asked.
     """
-    from lakehouse.workspace import Seen
+    from lakehouse.databricks.workspace import Seen
 
     table = run.wanted.table
     told = (

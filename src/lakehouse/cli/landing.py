@@ -1,4 +1,4 @@
-"""`lakehouse landing …`: look at landed objects, and set one aside."""
+"""`lakehouse landing …`: look at landed objects, set one aside, bring it back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lakehouse.cli.show import bar, format_option, print_rows, say
 
 @click.group()
 def landing() -> None:
-    """Look at landed objects, and set one aside that stops its stream."""
+    """Look at landed objects, set one aside that stops its stream, and bring it back."""
 
 
 @landing.command()
@@ -22,7 +22,7 @@ def check(location: str, style: str) -> None:
 
     The exit status is 1 if something is torn, misplaced or unread.
     """
-    from lakehouse.landing import check as look
+    from lakehouse.operations.landing import check as look
     from lakehouse.tables import TABLES
 
     sources = [t.source for t in TABLES if t.format == "changes"]
@@ -49,7 +49,17 @@ def check(location: str, style: str) -> None:
 @click.argument("object_path", metavar="OBJECT")
 def set_aside(object_path: str) -> None:
     """Move one landed object to _set_aside/ below landing, so that its table's stream goes on."""
-    from lakehouse.landing import set_aside as move
+    from lakehouse.operations.landing import set_aside as move
 
     target = move(object_path)
     say(f"Set aside: it lies at {target} now. Run the ingest again.")
+
+
+@landing.command()
+@click.argument("object_path", metavar="OBJECT")
+def restore(object_path: str) -> None:
+    """Let an object below _set_aside/ be read, under a new name, once a whole copy is in its place."""
+    from lakehouse.operations.landing import restore as move
+
+    target = move(object_path)
+    say(f"Restored: it lies at {target} now. Run the ingest again.")

@@ -23,8 +23,8 @@ def maintain(tables: tuple[str, ...], warehouse: Path, dry_run: bool, style: str
     deletes the tombstones below it. Run it as often as you like. The exit status is 1 if a key is there
     more than once.
     """
-    from lakehouse import maintain as engine
     from lakehouse.local.warehouse import local_settings
+    from lakehouse.operations import maintain as engine
     from lakehouse.tables import TABLES, table
 
     chosen = tuple(table(name) for name in dict.fromkeys(tables)) or TABLES

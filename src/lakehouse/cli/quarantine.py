@@ -22,7 +22,7 @@ from lakehouse.cli.show import (
 )
 
 if TYPE_CHECKING:
-    from lakehouse.quarantine import Filter, Outcome
+    from lakehouse.operations.quarantine import Filter, Outcome
 
 _SHORT = 12
 """Digits of an id that people see; so many are enough for the commands."""
@@ -72,8 +72,8 @@ def list_records(
     status: str, source: str | None, reason: str | None, limit: int | None, warehouse: Path, style: str
 ) -> None:
     """List records, newest first, and count them by source and reason."""
-    from lakehouse import quarantine as engine
     from lakehouse.local.warehouse import local_settings
+    from lakehouse.operations import quarantine as engine
 
     settings, which = local_settings(warehouse), _filter(status, source, reason)
     with quiet_spark(warehouse) as spark:
@@ -97,8 +97,8 @@ def list_records(
 @warehouse_option()
 def show(record: str, warehouse: Path) -> None:
     """Show one record whole: its text as it came, and every decision on it."""
-    from lakehouse import quarantine as engine
     from lakehouse.local.warehouse import local_settings
+    from lakehouse.operations import quarantine as engine
 
     with quiet_spark(warehouse) as spark:
         whole = engine.whole(spark, local_settings(warehouse), record)
@@ -128,8 +128,8 @@ def discard(
     warehouse: Path,
 ) -> None:
     """Let records go: they stay in the table, with who and why, but are no longer open."""
-    from lakehouse import quarantine as engine
     from lakehouse.local.warehouse import local_settings
+    from lakehouse.operations import quarantine as engine
 
     which = _which(ids, everything, _filter(status, source, reason))
     with quiet_spark(warehouse) as spark:
@@ -170,9 +170,9 @@ def requeue(
     A change below the tombstone floor, and one that the writer could not convert, is not landed as it is:
     its item is read afresh from the DynamoDB table, and what it is now lands.
     """
-    from lakehouse import quarantine as engine
     from lakehouse.aws.objects import open_objects
     from lakehouse.local.warehouse import local_settings
+    from lakehouse.operations import quarantine as engine
     from lakehouse.tables import TABLES
 
     which = _which(ids, everything, _filter(status, source, reason))
@@ -207,7 +207,7 @@ def requeue(
 
 
 def _filter(status: str, source: str | None, reason: str | None) -> Filter:
-    from lakehouse import quarantine as engine
+    from lakehouse.operations import quarantine as engine
 
     return engine.Filter(None if status == "all" else status, source, reason)  # type: ignore[arg-type]
 

@@ -23,12 +23,21 @@ def sql(statement: str, warehouse: Path, style: str) -> None:
 
 
 @click.command(name="tables")
+@click.argument("name", required=False)
+@click.option(
+    "--sql", "show_sql", is_flag=True, help="With NAME: the SELECT that makes its rows out of bronze."
+)
 @warehouse_option()
 @format_option
-def list_tables(warehouse: Path, style: str) -> None:
-    """List the tables: key, live rows, tombstones, and when each last changed."""
+def list_tables(name: str | None, show_sql: bool, warehouse: Path, style: str) -> None:
+    """List the tables: key, live rows, tombstones, and when each last changed; or the columns of one."""
     from lakehouse.local.warehouse import local_settings
     from lakehouse.tables import TABLES
+
+    if name is not None:
+        return _show_table(name, show_sql, style)
+    if show_sql:
+        raise click.UsageError("--sql shows the SELECT of one table: name it.")
 
     settings = local_settings(warehouse)
     with quiet_spark(warehouse) as spark:
@@ -42,3 +51,18 @@ def list_tables(warehouse: Path, style: str) -> None:
             assert counts is not None
             rows.append((table.name, ", ".join(table.keys), *counts))
     print_rows(["table", "key", "rows", "tombstones", "last_change"], rows, style)
+
+
+def _show_table(name: str, show_sql: bool, style: str) -> None:
+    """A table's columns, or its SELECT; needs no Spark, as its declaration says all of it."""
+    from lakehouse.sql.select import latest_of, select
+    from lakehouse.tables import table
+
+    declared = table(name)
+    if not show_sql:
+        rows = ((c.name, c.type, ", ".join(c.paths) or c.sql or "", c.comment) for c in declared.all_columns)
+        return print_rows(["column", "type", "from", "comment"], rows, style)
+    if declared.format == "documents":
+        raise click.UsageError(f"{name} is made from documents by Python: see lakehouse/tables/{name}.py.")
+    latest = latest_of(f"bronze.{declared.source}", "true", ttl_deletes=declared.ttl_deletes)
+    click.echo(select(declared, latest))

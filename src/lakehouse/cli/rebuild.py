@@ -1,4 +1,4 @@
-"""`lakehouse rebuild`: a table made anew from landing."""
+"""`lakehouse rebuild`: a table brought to what bronze says of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from lakehouse.cli.documents import document_options, document_places
 from lakehouse.cli.show import format_option, print_rows, quiet_spark, spinner, warehouse_option
 
 
@@ -17,35 +16,21 @@ from lakehouse.cli.show import format_option, print_rows, quiet_spark, spinner, 
     "--landing", required=True, metavar="PATH_OR_URL", help="Where the writer lands, a folder a source."
 )
 @warehouse_option(required=True)
-@document_options
-@click.option("--complete", is_flag=True, help="Landing has everything since the beginning: take my word.")
-@click.option(
-    "--wait", default=0.0, metavar="SECONDS", help="Wait so long for the stream to stop, once caught up."
-)
+@click.option("--complete", is_flag=True, help="Bronze has everything since the beginning: take my word.")
+@click.option("--wait", default=0.0, metavar="SECONDS", help="Wait so long for the streams to stop.")
 @format_option
-def rebuild(
-    table: str,
-    landing: str,
-    warehouse: Path,
-    transcripts: str | None,
-    pca: str | None,
-    complete: bool,
-    wait: float,
-    style: str,
-) -> None:
-    """Make a state table anew from landing, and put it into its place in one commit.
+def rebuild(table: str, landing: str, warehouse: Path, complete: bool, wait: float, style: str) -> None:
+    """Bring a state table to what bronze says of it, in one commit of what differs.
 
-    Readers see the old content, then the new. The stream may run while the new table catches up; then it has
-    to be stopped, and goes on from there when it is started again. What is killed on the way goes on when the
-    command is given again.
+    The streams of its sources have to be stopped meanwhile. Of landing only the books of backfills are read,
+    and whether something is set aside. What is killed on the way can be given again.
     """
-    from lakehouse import rebuild as engine
     from lakehouse.local.warehouse import local_settings
+    from lakehouse.operations import rebuild as engine
     from lakehouse.tables import table as declared
 
     wanted = declared(table)
-    documents = document_places(transcripts, pca, needed_by=[wanted])
-    settings = local_settings(warehouse, landing=landing, documents=documents)
+    settings = local_settings(warehouse, landing=landing)
     with quiet_spark(warehouse, settings) as spark, spinner(f"rebuilding {table}:") as tell:
         done = engine.rebuild(spark, settings, wanted, complete=complete, wait=wait, on_progress=tell)
     row = asdict(done)

@@ -61,13 +61,13 @@ def reconcile(
     A difference counts if it is still there after --lag and neither side has moved. So the ingest must be at
     work meanwhile, in another process: --follow, or on a schedule. The exit status is 3 if they differ.
     """
-    from lakehouse import reconcile as engine
     from lakehouse.aws.client import aws_client
     from lakehouse.aws.fresh import Reader
     from lakehouse.aws.objects import open_objects
     from lakehouse.aws.snapshot import lambda_mappings
     from lakehouse.aws.source import DynamoSource
     from lakehouse.local.warehouse import local_settings
+    from lakehouse.operations import reconcile as engine
     from lakehouse.tables import table as declared
 
     mappings = None if consumer_from else lambda_mappings(aws_client("lambda"))

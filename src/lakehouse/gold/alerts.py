@@ -16,12 +16,12 @@ from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from lakehouse.documents import folded
-from lakehouse.floors import micros
 from lakehouse.gold.tables import ALERTS, ENTITY
-from lakehouse.merge import until_settled
+from lakehouse.ingest.commits import until_settled
+from lakehouse.ingest.floors import micros
 from lakehouse.settings import Settings
 from lakehouse.tables import table
+from lakehouse.tables.document_members import folded
 
 SUBJECT: Final = ("alert_type", *ENTITY)
 """What has at most one open alert."""

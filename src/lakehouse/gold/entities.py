@@ -15,15 +15,14 @@ from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from lakehouse.changes import latest_changes
-from lakehouse.floors import micros
 from lakehouse.gold.alerts import apply_conditions, causes, metric_conditions
 from lakehouse.gold.metrics import DAY, EVENT, entity_events, metrics_of
 from lakehouse.gold.tables import ENTITY, ENTITY_EVENTS, METRICS
-from lakehouse.lease import Lease, exclusive
-from lakehouse.merge import KEY_LITERALS, retrying, until_settled
+from lakehouse.ingest.commits import KEY_LITERALS, retrying, until_settled
+from lakehouse.ingest.floors import micros
+from lakehouse.ingest.lease import exclusive, lease
+from lakehouse.ingest.sources import stored
 from lakehouse.settings import Settings
-from lakehouse.sources import stored
 from lakehouse.tables.metric_events import METRIC_EVENTS
 
 
@@ -90,8 +89,8 @@ def refresh_metrics(
     stream = METRIC_EVENTS.name
     with ExitStack() as leases:
         if everything and not held:
-            leases.enter_context(Lease(f"{settings.checkpoints}/{stream}", stream, wait=wait))
-        leases.enter_context(Lease(scratch, "refresh-metrics", wait=wait))
+            leases.enter_context(lease(spark, settings, settings.stream_folder(stream), stream, wait=wait))
+        leases.enter_context(lease(spark, settings, scratch, "refresh-metrics", wait=wait))
         leases.enter_context(exclusive(settings.warehouse))
         until = micros(as_of or datetime.now(UTC))
 
@@ -148,7 +147,9 @@ def _plan(spark: SparkSession, settings: Settings, changes: DataFrame, among: li
     versions = changes.select(columns).unionByName(before.join(ids, "event_id", "left_semi").select(columns))
     newest = F.max("_sequence").over(Window.partitionBy("event_id"))
     live = versions.withColumn("_newest", newest).where(~F.col("is_deleted"))
-    return latest_changes(entity_events(live, "_newest"), (*ENTITY, "event_id"))
+    found = entity_events(live, "_newest")
+    row = F.max_by(F.struct(*found.columns), "_sequence").alias("_row")
+    return found.groupBy(*ENTITY, "event_id").agg(row).select("_row.*")
 
 
 def _wins(alias: str = "") -> SparkColumn:

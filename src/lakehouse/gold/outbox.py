@@ -15,11 +15,11 @@ from delta.tables import DeltaTable
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from lakehouse import floors
 from lakehouse.gold.publication import Alert, Outcome, Put, PutResult
 from lakehouse.gold.tables import ALERTS
-from lakehouse.lease import exclusive
-from lakehouse.merge import retrying
+from lakehouse.ingest import floors
+from lakehouse.ingest.commits import retrying
+from lakehouse.ingest.lease import exclusive
 from lakehouse.settings import Settings
 
 CHUNK = 1000

@@ -42,7 +42,7 @@ ENTITY_EVENTS: Final = (
     *_ENTITY,
     Column("event_id", "string", "The event.", not_null=True),
     Column("_sequence", "string", "Which of several events of one id this is.", not_null=True),
-    *(replace(c, path=None, else_path=None) for c in METRIC_EVENTS.columns if c.name in _SAME),
+    *(replace(c, path=None, default=None) for c in METRIC_EVENTS.columns if c.name in _SAME),
 )
 
 METRICS: Final = (

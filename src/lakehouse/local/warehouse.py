@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lakehouse.catalog.set_up import EARLIER
 from lakehouse.errors import ConfigurationError
-from lakehouse.lease import exclusive
+from lakehouse.ingest.lease import exclusive
 from lakehouse.local.session import S3Endpoint, local_session
-from lakehouse.settings import LAYERS, Settings
+from lakehouse.settings import LAYERS, Layer, Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -52,37 +53,53 @@ def local_settings(
 
 
 def open_warehouse(
-    settings: Settings, tables: tuple[Table, ...], *, s3: S3Endpoint | None = None, lasting: bool = False
+    settings: Settings,
+    tables: tuple[Table, ...],
+    *,
+    s3: S3Endpoint | None = None,
+    lasting: bool = False,
+    with_views: bool = True,
 ) -> SparkSession:
     """Start Spark on a warehouse: create what is missing, and know the tables that are there.
 
     Args:
+        tables: what the process will work with; it knows no other ones.
         lasting: the process will be at work for minutes.
+        with_views: it will look at views.
 
     Raises:
         PlatformError: Java or the jars are missing.
     """
-    from lakehouse.catalog import set_up
+    from lakehouse.catalog.declared import other_tables, state_table
+    from lakehouse.catalog.set_up import set_up
+    from lakehouse.ingest.fill import fill
 
     assert settings.warehouse is not None
     remote = [settings.landing, *settings.documents.values()]
     spark = local_session(
         Path(settings.warehouse), s3=s3, s3a=any(at.startswith("s3a:") for at in remote), lasting=lasting
     )
+    known = {(made.layer, made.name) for made in (*other_tables(tables), *map(state_table, tables))}
     with exclusive(settings.warehouse):
-        attach(spark, settings)
-        set_up(spark, settings, tables)
+        attach(spark, settings, {*known, EARLIER})
+        set_up(spark, settings, tables, with_views=with_views)
+        fill(spark, settings, tables)
     return spark
 
 
-def attach(spark: SparkSession, settings: Settings) -> None:
-    """Tell the session's catalog, which is in memory, of the tables in the warehouse folder."""
+def attach(spark: SparkSession, settings: Settings, only: Container[tuple[Layer, str]] | None = None) -> None:
+    """Tell the session's catalog, which is in memory, of the tables in the warehouse folder.
+
+    `only`: layers and names of those that are wanted; all if not given.
+    """
     for layer in LAYERS:
         folder = Path(settings.location(layer) or "")
         if not folder.is_dir():
             continue
         spark.sql(f"CREATE SCHEMA IF NOT EXISTS {settings.schema(layer)} LOCATION '{_quoted(folder)}'")
         for table in sorted(folder.iterdir()):
+            if only is not None and (layer, table.name) not in only:
+                continue
             name, log = settings.table(layer, table.name), table / "_delta_log"
             if not any(log.glob("*.json")):
                 with suppress(OSError):  # left by a process that died while it made the table

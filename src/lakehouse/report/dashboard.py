@@ -203,7 +203,7 @@ def _pages() -> dict[str, tuple[Row, ...]]:
                     deletes="Deletes",
                     stale="Stale",
                     quarantined="Quarantined",
-                    rescued="Rescued",
+                    misfits="Misfits",
                 ),
             ),
             _row(

@@ -425,17 +425,17 @@ ORDER BY state.table_name
 
 STREAMS: Final = Query(
     "streams",
-    "What came in, by stream",
+    "What came in, by stream and table",
     """
 WITH period AS (SELECT max(finished_at) AS until FROM {gold}.batches)
-SELECT stream, any_value(table_name) AS table_name, count(*) AS batches,
+SELECT stream, table_name, count(*) AS batches,
   sum(records) AS records, sum(upserts) AS upserts, sum(deletes) AS deletes, sum(stale) AS stale,
-  sum(quarantined) AS quarantined, sum(rescued) AS rescued,
+  sum(quarantined) AS quarantined, sum(misfits) AS misfits,
   max(finished_at) AS last_batch, max(last_changed_at) AS newest_change
 FROM {gold}.batches CROSS JOIN period
 WHERE finished_at > until - make_dt_interval(:days)
-GROUP BY stream
-ORDER BY last_batch DESC, stream
+GROUP BY stream, table_name
+ORDER BY last_batch DESC, stream, table_name
 LIMIT 30
 """,
 )

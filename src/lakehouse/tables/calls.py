@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
-
 from lakehouse.table import Column, Rule, Table, View
 from lakehouse.tables.transcripts import transcripts
-
-
-def _transform(df: DataFrame) -> DataFrame:
-    guid = F.regexp_extract("file_name", r"_GUID_(.+?)_", 1)
-    return df.withColumn("call_guid", F.nullif(guid, F.lit("")))
-
 
 CALLS = Table(
     name="calls",
@@ -40,9 +31,14 @@ CALLS = Table(
         Column("queue_id", "string", "Id of the queue; arrives as number or text.", "payload.queueId"),
         Column("site_id", "bigint", "Id of the site.", "payload.siteId"),
         Column("tenant_id", "bigint", "Id of the tenant.", "payload.tenantId"),
-        Column("call_guid", "string", "The part of file_name between _GUID_ and the next underscore."),
+        Column(
+            "call_guid",
+            "string",
+            "The part of file_name between _GUID_ and the next underscore.",
+            sql="nullif(regexp_extract(file_name, '_GUID_(.+?)_', 1), '')",
+        ),
     ),
-    transform=_transform,
+    json_text=("payload",),
     view=View(
         name="calls",
         comment="Live calls with what their transcript tells: duration, who answered, where it lies.",

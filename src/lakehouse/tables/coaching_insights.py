@@ -14,8 +14,9 @@ from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse.documents import UNKNOWN_SHAPE, folded, is_object, known, list_of, member
+from lakehouse.sql.values import utc_day
 from lakehouse.table import Column, Table, View
+from lakehouse.tables.document_members import UNKNOWN_SHAPE, folded, is_object, known, list_of, member
 
 _NON_TALK = "NonTalkTime"  # stands beside the speakers
 _QUARTERS = "array<struct<Quarter: string, Score: string>>"
@@ -310,17 +311,20 @@ def coaching_insights(*, thresholds: Thresholds = Thresholds()) -> Table:
                 "coaching_summary",
                 "Coaching insights by day and agent. The day is the call's, as its file says; where it says "
                 "none, the day on which the file was written. Calls: those with an insight.",
-                """
+                f"""
 SELECT
-  coalesce(TRY_CAST(substr(trim(conversation_time_raw), 1, 10) AS DATE), to_date(created_at)) AS day,
+  coalesce(
+    TRY_CAST(regexp_replace(substr(trim(conversation_time_raw), 1, 10), '^0000.*', '') AS DATE),
+    {utc_day("created_at")}
+  ) AS day,
   agent,
   count(DISTINCT s3_key) AS calls,
   count(*) AS insights,
   count_if(priority = 'high') AS high_priority_insights,
   max(created_at) AS last_update
-FROM {gold}.coaching_insights
+FROM {{gold}}.coaching_insights
 GROUP BY ALL
-""",
+""",  # noqa: S608 - names of ours
             ),
         ),
     )

@@ -2,31 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
-
+from lakehouse.sql.values import in_years, utc_day
 from lakehouse.table import Column, Rule, Table, View
 
 TTL_DAYS = 7
 """How long an item is shown, from its own time on: from the ingest's, replays would not agree."""
-
-
-def _transform(df: DataFrame, *, ttl_days: int) -> DataFrame:
-    rounded = F.col("score").cast("decimal(9,2)").cast("string")
-    return df.withColumns(
-        {
-            "day_partition": F.to_date("ingested_at_utc"),
-            "sentiment_score_combined": F.concat("sentiment", F.lit("#"), rounded),
-            "matched_tags": F.array_sort(F.array_distinct(F.array_compact("matched_tags"))),
-            # Spark goes on behind the year 9999, Python and most readers do not.
-            "expires_at": F.when(
-                F.year("ingested_at_utc") < 9999,
-                F.col("ingested_at_utc") + F.make_dt_interval(F.lit(ttl_days)),
-            ),
-        }
-    )
 
 
 def dashboard_items(*, ttl_days: int = TTL_DAYS) -> Table:
@@ -52,27 +32,47 @@ def dashboard_items(*, ttl_days: int = TTL_DAYS) -> Table:
                 "ingested_at",
             ),
             Column("ingested_at_utc", "timestamp", "When the source took it in, UTC.", "ingested_at"),
-            Column("day_partition", "date", "Day on which the source took it in, UTC."),
+            Column(
+                "day_partition",
+                "date",
+                "Day on which the source took it in, UTC.",
+                sql=utc_day("ingested_at_utc"),
+            ),
             Column("source_type", "string", "Kind of source: review, survey, call or other.", "source_type"),
             Column("source_url", "string", "Where the text stands.", "source_url"),
             Column("text_snippet", "string", "Beginning of the text.", "text_snippet", pii=True),
             Column("sentiment", "string", "positive, neutral, negative or mixed.", "sentiment"),
             Column("score", "decimal(9,6)", "How sure the model is of the sentiment.", "score"),
-            Column("sentiment_score_combined", "string", "Sentiment and score to two places: neutral#0.72."),
+            Column(
+                "sentiment_score_combined",
+                "string",
+                "Sentiment and score to two places: neutral#0.72.",
+                sql="concat(sentiment, '#', try_cast(score AS DECIMAL(9,2)))",
+            ),
             Column("model_version", "string", "Version of the model.", "model_version"),
             Column("status", "string", "State of the analysis; only analyzed items are shown.", "status"),
-            Column("matched_tags", "array<string>", "Tags that the text matched, sorted.", "matched_tags"),
+            Column(
+                "matched_tags",
+                "array<string>",
+                "Tags that the text matched, sorted.",
+                "matched_tags",
+                sql="array_sort(array_distinct({value}))",
+            ),
             Column(
                 "metadata",
                 "string",
                 "What the source says beside it, as JSON.",
                 "metadata",
-                as_json=True,
                 pii=True,
             ),
-            Column("expires_at", "timestamp", f"Until when it is shown: {ttl_days} days after its own time."),
+            Column(
+                "expires_at",
+                "timestamp",
+                f"Until when it is shown: {ttl_days} days after its own time.",
+                # As a number: an interval of days has an hour more or less where the reader's clocks change.
+                sql=in_years(f"timestamp_micros(unix_micros(ingested_at_utc) + {ttl_days * 86_400_000_000})"),
+            ),
         ),
-        transform=partial(_transform, ttl_days=ttl_days),
         # Rows are made as they are read, so a tag that is taken away, another status, an expiry or a delete
         # need no cleaning up.
         view=View(

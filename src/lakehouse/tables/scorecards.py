@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
-
+from lakehouse.settings import literal
+from lakehouse.sql.values import END
 from lakehouse.table import Column, Rule, Table
 
 CRITERIA = {
@@ -18,12 +17,7 @@ CRITERIA = {
 """Column suffix → name of the criterion in the item's `scores`."""
 
 
-def _transform(df: DataFrame) -> DataFrame:
-    # Site-local and without a zone, so it must never be read as UTC: timestamp_ntz.
-    text = F.regexp_replace("datetime", r"^(\d{4}-\d{2}-\d{2}T\d{2})-(\d{2})-(\d{2})$", "$1:$2:$3")
-    whole = F.col("datetime").rlike(r"^\d{4}-\d{2}-\d{2}T\d{2}-\d{2}-\d{2}$")
-    return df.withColumn("scored_at_local", F.when(whole, text.try_cast("timestamp_ntz")))
-
+_DATETIME = r"((?!0000)\d{4}-\d\d-\d\dT\d\d)-(\d\d)-(\d\d)"
 
 SCORECARDS = Table(
     name="scorecards",
@@ -33,7 +27,14 @@ SCORECARDS = Table(
     columns=(
         Column("guid", "string", "Id of the scored recording.", "guid"),
         Column("datetime", "string", "When it was scored, as the source wrote it.", "datetime"),
-        Column("scored_at_local", "timestamp_ntz", "When it was scored, the site's local time, no zone."),
+        Column(
+            "scored_at_local",
+            "timestamp_ntz",
+            "When it was scored, the site's local time, no zone.",
+            # Never to be read as UTC. The pattern ends at the end: `$` would also match before a line break.
+            sql=f"CASE WHEN datetime RLIKE {literal(f'^{_DATETIME}{END}')} THEN "
+            f"try_cast(regexp_replace(datetime, {literal(_DATETIME)}, '$1:$2:$3') AS TIMESTAMP_NTZ) END",
+        ),
         Column("agent", "string", "Agent who was scored.", "agent", pii=True),
         Column("call_type", "string", "Kind of call.", "callType"),
         Column("notes", "string", "Free notes.", "notes", pii=True),
@@ -52,9 +53,9 @@ SCORECARDS = Table(
             Column(f"evidence_{c}", "string", f"Evidence for {c}.", f"scores.{name}.evidence", pii=True)
             for c, name in CRITERIA.items()
         ),
-        Column("scores", "string", "Every criterion, as JSON.", "scores", as_json=True, pii=True),
+        Column("scores", "string", "Every criterion, as JSON.", "scores", pii=True),
     ),
-    transform=_transform,
+    json_text=("scores",),
     history=True,
     rules=(
         Rule(

@@ -12,8 +12,16 @@ from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse.documents import UNKNOWN_SHAPE, folded, is_object, is_redacted, known, list_of, member
 from lakehouse.table import Column, Table
+from lakehouse.tables.document_members import (
+    UNKNOWN_SHAPE,
+    folded,
+    is_object,
+    is_redacted,
+    known,
+    list_of,
+    member,
+)
 
 ID_PATTERN = r"([^/]+?)(?:\.json)?$"
 """Where the key of a document has the id of its call: the first group, less `redacted-`."""

@@ -46,32 +46,32 @@ def _tables(rows: Sequence[Row]) -> Figure:
 
 
 def _streams(rows: Sequence[Row]) -> Figure:
-    # What follows the slash is the identity of the checkpoint.
-    labels = names((r["stream"] for r in rows), lambda stream: name(stream.partition("/")[0]))
+    labels = names(map(_fed, rows), _told)
     became = [
-        {"stream": r["stream"], "became": part, "records": r[part]}
-        for r in rows
-        for part in _PARTS
-        if r[part]
+        {"stream": _fed(r), "became": part, "records": r[part]} for r in rows for part in _PARTS if r[part]
     ]
     parts = series((b["became"] for b in became), _PARTS)
     return Figure(
         "streams",
-        "What came in, by stream",
+        "What came in, by stream and table",
         Table(
-            ("Stream", "Last batch", "Batches", "Records", *(p.capitalize() for p in _PARTS), "Rescued"),
+            (
+                *("Stream", "Last batch", "Batches", "Records"),
+                *(p.capitalize() for p in (*_PARTS, "misfits")),
+            ),
             [
                 (
-                    labels[r["stream"]],
+                    labels[_fed(r)],
                     time(r["last_batch"]),
-                    *(number(r[c]) for c in ("batches", "records", *_PARTS, "rescued")),
+                    *(number(r[c]) for c in ("batches", "records", *_PARTS, "misfits")),
                 )
                 for r in rows
             ],
             2,
         ),
         "No batch has come in so far.",
-        "Stale records changed nothing: they were superseded, older or seen before.",
+        "Stale records changed nothing: they were superseded, older or seen before. Misfits are values that "
+        "do not fit their column.",
         charts.bars(
             marks(became, "records", "record", stream=labels, became=parts),
             "stream",
@@ -82,6 +82,16 @@ def _streams(rows: Sequence[Row]) -> Figure:
         ),
         whole=True,
     )
+
+
+def _fed(row: Row) -> tuple[str, str | None]:
+    return row["stream"], row["table_name"]
+
+
+def _told(fed: tuple[str, str | None]) -> str:
+    """A stream without its checkpoint's identity, and the table that it feeds, if named otherwise."""
+    stream, table = fed[0].partition("/")[0], fed[1]
+    return name(stream) if table in (stream, None) else f"{name(stream)} \N{RIGHTWARDS ARROW} {name(table)}"
 
 
 def _quarantine(rows: Sequence[Row]) -> Figure:

@@ -1,0 +1,1 @@
+"""A Databricks workspace: the jobs in it, and the jobs that run there."""

@@ -1,0 +1,253 @@
+"""One batch of a stream: append it to bronze, bring each table up to it, and write it into the books.
+
+The batch function obeys the strictest platform (serverless, Spark Connect): plain data in its closure, the
+batch's own session, no cache.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from lakehouse.errors import CheckpointError, StreamError
+from lakehouse.gold.derived import after_state, before_state
+from lakehouse.ingest import books, bronze, changes, floors, silver
+from lakehouse.ingest.bronze import Reach
+from lakehouse.ingest.commits import append_once, retrying
+from lakehouse.ingest.lease import exclusive
+from lakehouse.ingest.silver import Applied, Prepared, Wrote
+from lakehouse.ingest.sources import Source
+from lakehouse.settings import Settings
+from lakehouse.table import Table
+
+Rows = Callable[[DataFrame], DataFrame]
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A stream's plain data, as it travels in the closure of its batch function.
+
+    tables: those that read the source and are to be brought up to it; their first has the records' key. None
+        for the writer's quarantine, which no table reads.
+    target: the source's name in bronze. writer: the name and the identity of the checkpoint; known once the
+        lease is held.
+    """
+
+    name: str
+    target: str
+    source: Source
+    settings: Settings
+    tables: tuple[Table, ...]
+    folder: str
+    run_id: str
+    writer: str = ""
+    is_new: bool = False
+    """Its checkpoint has never been used."""
+    from_the_beginning: bool = False
+    """Its checkpoint is to be taken away before it starts."""
+
+    @property
+    def bronze(self) -> str:
+        """The quoted name of its bronze table."""
+        return self.settings.table("bronze", self.target)
+
+
+def process_batch(stream: Stream, batch: DataFrame, batch_id: int) -> None:
+    """Apply one batch: bronze, each table, the books, each a commit of its own.
+
+    Called again for the same batch it writes only what is missing. A commit that met another writer's makes
+    the whole of it be done again.
+    """
+    started = datetime.now(UTC)
+    # A batch is given up before a purge could rely on a floor that was raised since (floors.py), here before
+    # each attempt, and during one by whoever runs the stream.
+    deadline = time.monotonic() + floors.GIVE_UP_SECONDS
+    stamp = floors.micros(started)
+    wrote: dict[str, Wrote] = {table.name: [] for table in stream.tables}
+    with exclusive(stream.settings.warehouse):
+
+        def attempt() -> None:
+            if time.monotonic() > deadline:
+                raise given_up(stream.name)
+            _apply(stream, batch, batch_id, started, stamp, wrote)
+
+        retrying(attempt, f"batch {batch_id} of {stream.name}")
+
+
+def given_up(stream: str) -> StreamError:
+    """The error of a batch that has worked too long by the tombstone floor that it read."""
+    hours = f"{floors.GIVE_UP_SECONDS / 3600:g}"
+    return StreamError(
+        stream,
+        f"a batch took more than {hours} hours and was given up; nothing is lost. Run it again with smaller "
+        "batches: --max-files.",
+    )
+
+
+def _apply(
+    stream: Stream,
+    batch: DataFrame,
+    batch_id: int,
+    started: datetime,
+    stamp: int,
+    wrote: Mapping[str, Wrote],
+) -> None:
+    spark, settings = batch.sparkSession, stream.settings
+    rows = stream.source.rows(batch)
+    bronze.append(_rows_of(stream)(rows), stream.bronze, stream.writer, batch_id, stamp)
+    reach = Reach(stream.writer, batch_id - 1, batch_id)
+    tables: Sequence[Table] = stream.tables
+    first = silver.prepare(spark, settings, tables[0], stream.target, [reach]) if tables else None
+    found = first.look.found if first else changes.found_in(_of_batch(spark, stream, batch_id))
+    if found.loaded != stamp:
+        # An earlier attempt has appended the batch, or it is empty; or bronze has another one in its place.
+        _check_same_objects(stream, batch, rows, batch_id)
+        done = books.has_applied(spark, settings, stream.writer, batch_id)
+        if not tables and done:
+            return
+        tables = [t for t in tables if t.name not in done]
+    applied: dict[str | None, Applied] = {}
+    for table in tables:
+        prepared = first
+        if prepared is None or prepared.table is not table:
+            prepared = silver.prepare(spark, settings, table, stream.target, [reach])
+        applied[table.name] = apply(spark, settings, stream.folder, prepared, wrote[table.name])
+    if not stream.tables:
+        applied[None] = Applied(found.records, 0, 0, found.records, 0, {})
+    if not applied:
+        return
+    written = books.page(
+        spark,
+        stream=stream.writer,
+        batch_id=batch_id,
+        source=stream.target,
+        run_id=stream.run_id,
+        started=started,
+        files=found.files,
+        last_changed=found.last_changed,
+        applied=applied,
+    )
+    append_once(written, settings.table("ops", "batches"), writer=stream.writer, version=batch_id)
+
+
+def apply(spark: SparkSession, settings: Settings, folder: str, prepared: Prepared, wrote: Wrote) -> Applied:
+    """Bring a table up to batches of bronze, and what hangs on it.
+
+    Args:
+        folder: for scratch.
+        wrote: of earlier attempts at the same; see `silver.apply`.
+    """
+    table = prepared.table
+
+    def before(latest: DataFrame, among: list[str] | None) -> None:
+        before_state(spark, settings, table, latest, folder, among)
+
+    def after(latest: DataFrame, among: list[str] | None) -> None:
+        after_state(spark, settings, table, latest, among)
+
+    stamp = floors.micros(datetime.now(UTC))
+    return silver.apply(spark, settings, prepared, stamp, wrote, before=before, after=after)
+
+
+def catch_up(
+    spark: SparkSession,
+    settings: Settings,
+    tables: Sequence[Table],
+    source: str,
+    folder: str,
+    run_id: str,
+    *,
+    is_new: bool = False,
+) -> None:
+    """Bring tables up to what bronze has of a source.
+
+    So one that was declared later fills itself, and one that an earlier run did not name, or whose MERGE
+    failed where another one's went well, gets what it has missed. The caller holds the source's checkpoints.
+
+    Args:
+        is_new: the checkpoint has never been used: another one may have left batches that are in no book.
+    """
+    if not _behind(spark, settings, tables, source, is_new):
+        return
+    with exclusive(settings.warehouse):
+        # Once more: the source's other stream may have done it meanwhile.
+        for table, reaches in _behind(spark, settings, tables, source, is_new):
+            _reach(spark, settings, table, source, folder, run_id, reaches)
+
+
+def _behind(
+    spark: SparkSession, settings: Settings, tables: Sequence[Table], source: str, is_new: bool
+) -> list[tuple[Table, list[Reach]]]:
+    """The tables that lack batches of bronze, and which."""
+    progress = books.progress(spark, settings, source)
+    scan = is_new or any(table.name not in progress.marks for table in tables)
+    heads = books.heads_in_bronze(spark, settings, source) if scan else progress.heads
+    found = ((table, books.behind(progress.marks.get(table.name, {}), heads)) for table in tables)
+    return [(table, reaches) for table, reaches in found if reaches]
+
+
+def _reach(
+    spark: SparkSession,
+    settings: Settings,
+    table: Table,
+    source: str,
+    folder: str,
+    run_id: str,
+    reaches: Sequence[Reach],
+) -> None:
+    """Apply batches of bronze to a table, and write them into the books."""
+    started = datetime.now(UTC)
+    wrote: Wrote = []
+
+    def work() -> Applied:
+        prepared = silver.prepare(spark, settings, table, source, reaches)
+        return apply(spark, settings, folder, prepared, wrote)
+
+    done = retrying(work, f"catching up of {table.name}")
+    for number, reach in enumerate(reaches):
+        # The counts stand with one of the streams; the others have their marks alone.
+        row = books.page(
+            spark,
+            stream=reach.stream,
+            batch_id=reach.upto,
+            source=source,
+            run_id=run_id,
+            started=started,
+            files=0,
+            last_changed=None,
+            applied={table.name: Applied(0, 0, 0, 0, 0, {}) if number else done},
+        )
+        row.write.format("delta").mode("append").saveAsTable(settings.table("ops", "batches"))
+
+
+def _rows_of(stream: Stream) -> Rows:
+    """What makes rows of bronze out of the source's rows."""
+    if not stream.tables:
+        return bronze.of_writer_quarantine
+    if stream.tables[0].format == "documents":
+        return bronze.of_documents
+    return lambda lines: bronze.of_lines(lines, stream.tables[0])
+
+
+def _of_batch(spark: SparkSession, stream: Stream, batch_id: int) -> DataFrame:
+    mine = (F.col("_stream") == stream.writer) & (F.col("_batch_id") == batch_id)
+    return spark.table(stream.bronze).where(mine)
+
+
+def _check_same_objects(stream: Stream, batch: DataFrame, rows: DataFrame, batch_id: int) -> None:
+    """Raise CheckpointError unless bronze has this very batch.
+
+    What the batch reads now must be there; what is there, the batch must name. A document that was rewritten
+    or removed since is named by the batch, and read no more.
+    """
+    there = _of_batch(batch.sparkSession, stream, batch_id).select("_source_file").distinct()
+    now = rows.select("_source_file").distinct()
+    named = stream.source.names(batch)
+    strange = now.exceptAll(there).union(there.exceptAll(named)).limit(1).collect()
+    if strange:
+        raise CheckpointError(stream.name, stream.folder, batch_id, strange[0][0])

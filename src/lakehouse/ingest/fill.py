@@ -1,0 +1,77 @@
+"""Columns that a declaration has gained, or makes of something else now: filled from bronze, in one MERGE.
+
+Which columns are to be filled was noted before the table was altered: a run that is killed is finished by the
+next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import reduce
+from operator import or_
+
+from delta.tables import DeltaTable
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from lakehouse.catalog.declarations import Declarations
+from lakehouse.ingest.changes import changes_of_documents, latest_documents
+from lakehouse.ingest.commits import retrying, same
+from lakehouse.ingest.refused import BELOW_FLOOR
+from lakehouse.settings import Settings, literal
+from lakehouse.sql.select import latest_of, select
+from lakehouse.table import Table
+
+
+def fill(spark: SparkSession, settings: Settings, tables: Iterable[Table]) -> None:
+    """Fill the columns that are noted. Run it while no stream is at work, after `set_up`."""
+    declarations = Declarations.read(spark, settings)
+    for table in tables:
+        names = declarations.to_fill(table)
+        if names:
+            what = f"the filling of columns of {table.name}"
+            retrying(lambda: _fill(spark, settings, table, names), what)  # noqa: B023 - called before the next
+            declarations.filled(spark, settings, table)
+
+
+def all_latest(spark: SparkSession, settings: Settings, table: Table) -> DataFrame:
+    """The latest change of every key in all of bronze, without what the tombstone floor refused.
+
+    Returns:
+        Every column of `table.all_columns` but `_applied_at`; one row a key.
+    """
+    names = [c.name for c in table.all_columns if c.name != "_applied_at"]
+    if table.format == "documents":
+        frames = [
+            changes_of_documents(spark.table(settings.table("bronze", source)), table)
+            for source in table.sources
+        ]
+        found = latest_documents(reduce(DataFrame.unionByName, frames), table)
+        return found.where(F.col(table.keys[0]).isNotNull()).select(names)
+    bronze, refused = settings.table("bronze", table.source), settings.table("ops", "refused")
+    silver = settings.table("silver", table.name)
+    key = f"to_json(array({', '.join(f't.`{name}`' for name in table.keys)}))"
+    # A change that one batch was refused may have come in by another, which worked by an older floor.
+    turned_away = (
+        f"SELECT key, sequence FROM {refused} AS r WHERE table_name = {literal(table.name)} "  # noqa: S608
+        f"AND reason = {literal(BELOW_FLOOR)} AND NOT EXISTS "
+        f"(SELECT 1 FROM {silver} AS t WHERE {key} = r.key AND t._sequence = r.sequence)"
+    )
+    if not spark.sql(turned_away).isEmpty():
+        bronze = (
+            f"(SELECT b.* FROM {bronze} AS b LEFT ANTI JOIN ({turned_away}) AS r "  # noqa: S608
+            "ON r.key = b._key AND r.sequence = b._sequence)"
+        )
+    return spark.sql(select(table, latest_of(bronze, "true", ttl_deletes=table.ttl_deletes))).select(names)
+
+
+def _fill(spark: SparkSession, settings: Settings, table: Table, names: list[str]) -> None:
+    differs = reduce(or_, (~F.col(f"t.`{name}`").eqNullSafe(F.col(f"s.`{name}`")) for name in names))
+    rows = all_latest(spark, settings, table)
+    (
+        DeltaTable.forName(spark, settings.table("silver", table.name))
+        .alias("t")
+        .merge(rows.alias("s"), same((*table.keys, "_sequence")))
+        .whenMatchedUpdate(condition=differs, set={f"`{name}`": F.col(f"s.`{name}`") for name in names})
+        .execute()
+    )

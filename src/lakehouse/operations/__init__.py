@@ -1,0 +1,1 @@
+"""What operators do to tables and landing: upkeep, reconcile, rebuild, quarantine, a look at objects."""
