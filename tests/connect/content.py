@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakehouse.catalog.declared import all_views, other_tables, state_table
@@ -26,13 +26,17 @@ OF_THE_CHECKPOINT = ("_stream", "stream")
 
 def held(frame: DataFrame) -> list[str]:
     """A frame's columns with their types, then its rows as JSON, sorted."""
-    columns = [
-        F.substring_index(c, "/", 1).alias(c) if c in OF_THE_CHECKPOINT else F.col(c)
-        for c in frame.columns
-        if c not in OF_THE_RUN
-    ]
+    columns = [_told(name, kind).alias(name) for name, kind in frame.dtypes if name not in OF_THE_RUN]
     rows = frame.select(F.to_json(F.struct(*columns), {"ignoreNullFields": "false"})).collect()
     return [", ".join(f"{c} {t}" for c, t in frame.dtypes), *sorted(row[0] for row in rows)]
+
+
+def _told(name: str, kind: str) -> Column:
+    if name in OF_THE_CHECKPOINT:
+        return F.substring_index(name, "/", 1)
+    if kind.startswith("map<"):  # its entries have no order
+        return F.map_from_entries(F.array_sort(F.map_entries(name)))
+    return F.col(name)
 
 
 def views(spark: SparkSession, settings: Settings) -> dict[str, list[str]]:

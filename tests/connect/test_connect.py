@@ -69,9 +69,10 @@ def seen(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Itera
             warehouse=None,
         )
         at = places(settings, folder / "server" / "tables")
+        # One after the other: the server waits 10 s for the process of a batch function, and no longer.
+        lake.ingest_well()
+        classic = tables(spark, places(lake.settings)) | views(spark, lake.settings)
         with _client({"url": server.url, "settings": asdict(settings), "tables": at}, folder) as client:
-            lake.ingest_well()
-            classic = tables(spark, places(lake.settings)) | views(spark, lake.settings)
             status = client.wait(timeout=800)
         log = (folder / "client.log").read_text(encoding="utf-8")
         assert status == 0, f"{log[-6000:]}\n{server.said()[-6000:]}"

@@ -411,7 +411,7 @@ def _codes(path: Path) -> set[str]:
 def test_every_reason_for_quarantine_is_described() -> None:
     by_ingest, by_writer = _section(OPERATIONS, "Records are in quarantine").split("Found by the writer")
     source = ROOT / "src" / "lakehouse"
-    files = [source / "sql" / "lines.py", source / "ingest" / "silver.py", *(source / "tables").glob("*.py")]
+    files = [source / "sql" / "lines.py", source / "ingest" / "refused.py", *(source / "tables").glob("*.py")]
     assert set(_named(by_ingest)) == {BELOW_FLOOR}.union(*map(_codes, files))
     writer = _codes(ROOT / "lambda" / "change_writer" / "dynamodb.py") | {"unexpected_error"}
     assert set(_named(by_writer)) == writer

@@ -27,10 +27,12 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).parents[2]
 COPIED = ("src", "lambda", "jobs", "tests", "pyproject.toml")
 
-BATCH, MERGE, CHANGES = "src/lakehouse/batch.py", "src/lakehouse/merge.py", "src/lakehouse/changes.py"
-FLOORS, PARSE, SNAPSHOT = "src/lakehouse/floors.py", "src/lakehouse/parse.py", "src/lakehouse/aws/snapshot.py"
-INGEST, EVENTS = "src/lakehouse/ingest.py", "src/lakehouse/change_record.py"
-WRITER = "lambda/change_writer/dynamodb.py"
+BATCH, SILVER, CHANGES = (f"src/lakehouse/ingest/{name}.py" for name in ("batch", "silver", "changes"))
+BOOKS, COMMITS, FLOORS = (f"src/lakehouse/ingest/{name}.py" for name in ("books", "commits", "floors"))
+STREAM, FILL = "src/lakehouse/ingest/stream.py", "src/lakehouse/ingest/fill.py"
+SELECT, VIEWS = "src/lakehouse/sql/select.py", "src/lakehouse/sql/views.py"
+REBUILD, SNAPSHOT = "src/lakehouse/operations/rebuild.py", "src/lakehouse/aws/snapshot.py"
+RECORD, WRITER = "src/lakehouse/change_record.py", "lambda/change_writer/dynamodb.py"
 
 ORDER = "tests/spark/test_change_order.py::test_which_change_wins[{}]"
 BAD_LINE = "tests/spark/test_bad_lines.py::test_a_bad_line_has_its_reason_and_is_kept_whole[{}]"
@@ -44,6 +46,10 @@ FLOOR = "tests/spark/test_tombstone_floor.py::"
 BELOW = FLOOR + "test_below_the_floor_an_unknown_key_is_quarantined_and_a_known_one_compared"
 REPLAY = "tests/spark/test_replays.py::"
 HISTORY = "tests/spark/test_history.py::"
+COUNTER = "tests/spark/test_counter_examples.py::"
+REBUILT = "tests/spark/test_rebuild.py::"
+DOCUMENT = REBUILT + "test_a_table_of_documents_is_rebuilt_from_every_version_that_came"
+KEPT_OUT = REBUILT + "test_what_the_floor_refused_stays_out_and_a_tombstone_that_bronze_lacks_stays_in"
 SNAPSHOTS_SORT = (
     "tests/contract/test_items.py::test_snapshots_sort_below_their_stream_and_above_what_was_before"
 )
@@ -68,7 +74,7 @@ MUTATIONS = (
         "equal-sequences-win",
         "strict comparison",
         "MERGE updates where s._sequence >= t._sequence",
-        MERGE,
+        SILVER,
         (('F.col("s._sequence") > F.col("t._sequence")', 'F.col("s._sequence") >= F.col("t._sequence")'),),
         (ORDER.format("a redelivery is not written again"),),
     ),
@@ -76,7 +82,7 @@ MUTATIONS = (
         "no-comparison",
         "strict comparison",
         "MERGE updates whatever comes",
-        MERGE,
+        SILVER,
         (('condition=F.col("s._sequence") > F.col("t._sequence"), set=values', "set=values"),),
         (ORDER.format("an older change is ignored"),),
     ),
@@ -84,65 +90,62 @@ MUTATIONS = (
         "merge-by-time",
         "order by sequence, not by clock",
         "MERGE compares _changed_at",
-        MERGE,
+        SILVER,
         (('F.col("s._sequence") > F.col("t._sequence")', 'F.col("s._changed_at") > F.col("t._changed_at")'),),
         (ORDER.format("a newer change replaces an older one"),),
     ),
     Mutation(
         "reduction-by-time",
         "order by sequence, not by clock",
-        "a batch is reduced by _changed_at",
-        CHANGES,
-        (
-            (
-                'F.max_by(F.struct(*changes.columns), "_sequence")',
-                'F.max_by(F.struct(*changes.columns), "_changed_at")',
-            ),
-        ),
+        "the latest of a batch is told by _changed_at",
+        SELECT,
+        (("PARTITION BY _key ORDER BY _sequence DESC", "PARTITION BY _key ORDER BY _changed_at DESC"),),
         (REDUCER,),
     ),
     Mutation(
         "reduction-keeps-the-first",
         "the reduction keeps the latest",
-        "min_by for max_by",
+        "the lowest sequence is taken for the highest",
+        SELECT,
+        (("PARTITION BY _key ORDER BY _sequence DESC", "PARTITION BY _key ORDER BY _sequence ASC"),),
+        (
+            REDUCTION,
+            REDUCER,
+        ),
+    ),
+    Mutation(
+        "documents-keep-the-first",
+        "the reduction keeps the latest",
+        "min_by for max_by, of documents",
         CHANGES,
-        (("F.max_by(", "F.min_by("),),
-        (REDUCTION, REDUCER),
+        (("F.max_by(F.struct(*changes.columns)", "F.min_by(F.struct(*changes.columns)"),),
+        (DOCUMENT,),
     ),
     Mutation(
         "reduction-by-half-a-key",
         "the reduction is by the whole key",
         "grouped by the first key column",
-        CHANGES,
-        (("groupBy(*keys)", "groupBy(keys[0])"),),
+        SELECT,
+        (("PARTITION BY _key ORDER", "PARTITION BY get(from_json(_key, 'array<string>'), 0) ORDER"),),
         (REDUCTION,),
     ),
     Mutation(
         "reduction-drops-deletes",
         "deletes kept in the reduction",
-        "latest_changes leaves tombstones out",
-        CHANGES,
-        (("changes.groupBy(", 'changes.where("NOT is_deleted").groupBy('),),
-        (REDUCTION, REDUCER),
-    ),
-    Mutation(
-        "batch-drops-deletes",
-        "deletes kept in the reduction",
-        "a batch leaves tombstones out before it reduces",
-        BATCH,
+        "the latest change is chosen among upserts",
+        SELECT,
+        (('_key IS NOT NULL AND ({where})"', '_key IS NOT NULL AND NOT is_deleted AND ({where})"'),),
         (
-            (
-                "latest_changes(_counting(changes, table), table.keys)",
-                'latest_changes(_counting(changes, table).where("NOT is_deleted"), table.keys)',
-            ),
+            REDUCTION,
+            REDUCER,
+            ORDER.format("a delete wins over a lower upsert of its batch"),
         ),
-        (ORDER.format("a delete wins over a lower upsert of its batch"),),
     ),
     Mutation(
         "delete-removes-the-row",
         "a delete is a tombstone",
         "MERGE deletes the row",
-        MERGE,
+        SILVER,
         (
             (
                 "        .whenMatchedUpdate(",
@@ -156,7 +159,7 @@ MUTATIONS = (
         "unknown-key-gets-no-tombstone",
         "a delete is a tombstone",
         "a delete of a key that is not there inserts nothing",
-        MERGE,
+        SILVER,
         (
             (
                 "condition=insertable, values=values",
@@ -166,23 +169,30 @@ MUTATIONS = (
         (ORDER.format("a delete wins over a lower upsert of a later batch"),),
     ),
     Mutation(
+        "tombstones-keep-their-values",
+        "a tombstone holds key and metadata alone",
+        "columns of a tombstone are not blanked",
+        SELECT,
+        (("IF(is_deleted, NULL, item) AS _live", "item AS _live"),),
+        ("tests/spark/test_values.py::test_a_tombstone_holds_its_key_and_its_metadata_alone",),
+    ),
+    Mutation(
         "ignored-expiries-apply",
         "ttl_deletes = ignore",
         "expiries are applied all the same",
-        BATCH,
+        SELECT,
+        (('if ttl_deletes == "ignore":', 'if ttl_deletes == "nothing":'),),
         (
-            (
-                '    if table.ttl_deletes == "apply":\n        return changes',
-                "    if table:\n        return changes",
-            ),
+            "tests/spark/test_policies.py::"
+            "test_an_ignored_expiry_leaves_the_row_and_its_history_and_stands_in_bronze",
+            REDUCTION,
         ),
-        ("tests/spark/test_policies.py::test_an_ignored_expiry_leaves_the_row_and_stands_in_the_history",),
     ),
     Mutation(
         "floor-not-in-merge",
         "tombstone floor",
         "MERGE inserts below the floor",
-        MERGE,
+        SILVER,
         (('insertable = ~floors.is_below(floor, "s._changed_at") | kept', "insertable = F.lit(True)"),),
         (BELOW,),
     ),
@@ -190,34 +200,34 @@ MUTATIONS = (
         "floor-never-read",
         "tombstone floor",
         "a batch takes the floor for none",
-        BATCH,
-        (("floor = floors.current(batch.sparkSession, stream.settings, stream.table)", "floor = None"),),
+        CHANGES,
+        (("floor=None if documents else row.floor", "floor=None"),),
         (BELOW,),
     ),
     Mutation(
         "floor-read-late",
         "tombstone floor",
-        "a batch reads the floor after it has staged",
-        BATCH,
+        "the MERGE reads the floor again",
+        SILVER,
         (
             (
-                "        floor = floors.current(batch.sparkSession, stream.settings, stream.table)\n"
-                "    staged = _stage(stream, batch, floor)\n",
-                "        staged = _stage(stream, batch, floor)\n"
-                "        floor = floors.current(batch.sparkSession, stream.settings, stream.table)\n"
-                "    else:\n"
-                "        staged = _stage(stream, batch, floor)\n",
+                "floor=look.floor, among=look.among)",
+                "floor=floors.current(spark, settings, table), among=look.among)",
             ),
-            ("keep_raw=None if floor is None else floors.is_below(floor)", "keep_raw=F.lit(True)"),
         ),
         (FLOOR + "test_a_batch_at_work_while_the_floor_is_raised_twice_brings_nothing_back",),
     ),
     Mutation(
         "left-over-is-lost",
         "tombstone floor",
-        "what the floor keeps out is not quarantined",
-        BATCH,
-        (("if floor is not None and counts.below:", "if floor is None and counts.below:"),),
+        "what the floor keeps out is not noted",
+        SILVER,
+        (
+            (
+                "if look.floor is not None and look.oldest_upsert is not None",
+                "if look.floor is None and look.oldest_upsert is not None",
+            ),
+        ),
         (BELOW,),
     ),
     Mutation(
@@ -242,35 +252,43 @@ MUTATIONS = (
         (BELOW,),
     ),
     Mutation(
-        "no-dedupe",
-        "dedupe in history and quarantine",
-        "insert_missing takes its rows as they come",
-        MERGE,
-        (("rows.dropDuplicates(list(keys)).alias", "rows.alias"),),
-        (HISTORY + "test_every_distinct_change_is_kept_once_whatever_the_order_of_arrival",),
+        "undated-tombstone-is-forgotten",
+        "tombstone floor",
+        "a tombstone of unknown time is left out",
+        FLOORS,
+        (
+            (
+                "F.coalesce(F.col(changed_at) < limit, F.lit(False))",
+                "F.coalesce(F.col(changed_at) < limit, F.lit(True))",
+            ),
+        ),
+        (COUNTER + "test_a_delete_of_unknown_time_before_its_older_update_with_a_floor",),
+    ),
+    Mutation(
+        "history-shows-what-was-refused",
+        "tombstone floor",
+        "history has what the floor turned away",
+        VIEWS,
+        (("r.reason = 'below_tombstone_floor'", "r.reason = 'none'"),),
+        (BELOW,),
+    ),
+    Mutation(
+        "history-twice",
+        "history by key and sequence",
+        "a change that came twice is there twice",
+        VIEWS,
+        (("AS b WHERE _copy = 1 AND NOT EXISTS", "AS b WHERE NOT EXISTS"),),
+        (
+            HISTORY + "test_every_distinct_change_is_kept_once_whatever_the_order_of_arrival",
+            CUT.format(0),
+        ),
     ),
     Mutation(
         "history-by-key",
         "history by key and sequence",
         "history holds one change of each key",
-        BATCH,
-        (('versions, (*table.keys, "_sequence"), among', "versions, table.keys, among"),),
-        (CUT.format(0),),
-    ),
-    Mutation(
-        "history-of-the-latest",
-        "history by key and sequence",
-        "history gets what the reduction left",
-        BATCH,
-        (("versions = changes.select(*columns, stamp)", "versions = latest.select(*columns, stamp)"),),
-        (CUT.format(0),),
-    ),
-    Mutation(
-        "history-by-the-state",
-        "every sink decides from the batch alone",
-        "history is written where the state table changed",
-        BATCH,
-        (("if table.history:", "if table.history and applied[-1].upserts + applied[-1].deletes:"),),
+        VIEWS,
+        (("PARTITION BY _key, _sequence ORDER BY _source_file", "PARTITION BY _key ORDER BY _source_file"),),
         (CUT.format(0),),
     ),
     Mutation(
@@ -288,29 +306,24 @@ MUTATIONS = (
         "padding-not-asked-for",
         "padding of SequenceNumber",
         "the reader takes numbers of any width",
-        EVENTS,
-        ((r"(\d{{40}}|", r"(\d{{1,40}}|"),),
+        RECORD,
+        (("(\\d{{40}}|", "(\\d{{1,40}}|"),),
         (BAD_LINE.format("a number that is not padded"),),
     ),
     Mutation(
         "quarantine-id-without-object",
         "quarantine's key",
         "quarantine_id leaves the object out",
-        BATCH,
-        (('F.struct(source.alias("source"), where.alias("object"))', 'F.struct(source.alias("source"))'),),
+        VIEWS,
+        (("'source', {source}, 'object', {object_of('_source_file')}))", "'source', {source}))"),),
         (REPLAY + "test_bad_lines_lie_in_quarantine_once_for_each_object",),
     ),
     Mutation(
         "quarantine-id-with-batch",
         "quarantine's key",
         "quarantine_id has the batch's number in it",
-        BATCH,
-        (
-            (
-                'name.alias("quarantine_id")',
-                'F.sha2(F.concat(name, F.lit(str(batch_id))), 256).alias("quarantine_id")',
-            ),
-        ),
+        VIEWS,
+        (("named_struct('source', {source}, ", "named_struct('batch', _batch_id, 'source', {source}, "),),
         (REPLAY + "test_all_of_landing_under_a_new_checkpoint_gives_the_same_content",),
     ),
     Mutation(
@@ -330,10 +343,10 @@ MUTATIONS = (
         ("tests/contract/test_items.py::test_the_id_is_of_the_sequence_and_the_key_alone",),
     ),
     Mutation(
-        "progress-twice",
-        "progress is written once",
+        "appended-twice",
+        "bronze and books are appended once",
         "no txnAppId, no txnVersion",
-        MERGE,
+        COMMITS,
         (
             (
                 'mode("append").option("txnAppId", writer).option(\n        "txnVersion", version\n    ).',
@@ -344,24 +357,51 @@ MUTATIONS = (
     ),
     Mutation(
         "one-writer-for-all-checkpoints",
-        "progress is written once",
+        "bronze and books are appended once",
         "a new checkpoint has the old one's identity",
-        INGEST,
-        (('f"{stream.name}/{_identity(stream.folder)}"', 'f"{stream.name}/"'),),
+        STREAM,
+        (('writer=f"{stream.name}/{identity}"', 'writer=f"{stream.name}/000000000000"'),),
         (REPLAY + "test_a_checkpoint_that_was_deleted_starts_again_with_books_of_its_own",),
+    ),
+    Mutation(
+        "checkpoint-set-back-unnoticed",
+        "a skipped append is this very batch",
+        "nobody looks what bronze has of a repeated batch",
+        BATCH,
+        (("        _check_same_objects(stream, batch, rows, batch_id)\n", ""),),
+        (COUNTER + "test_a_checkpoint_that_was_restored_from_yesterday_stops_its_stream_and_loses_nothing",),
+    ),
+    Mutation(
+        "nothing-is-made-up-for",
+        "a table has a mark of its own",
+        "what a table has missed is not applied",
+        BATCH,
+        (("    if not _behind(spark, settings, tables, source, is_new):\n", "    if spark:\n"),),
+        (
+            COUNTER + "test_one_table_is_named_and_its_sibling_later",
+            COUNTER + "test_a_table_that_is_declared_later_fills_itself_on_its_first_run",
+        ),
+    ),
+    Mutation(
+        "marks-of-a-table-before",
+        "a table has a mark of its own",
+        "marks from before a table was created anew count",
+        BOOKS,
+        (('F.coalesce(F.col("finished_at") >= F.col("made_at"), F.lit(True))', "F.lit(True)"),),
+        (COUNTER + "test_a_table_that_was_dropped_fills_itself_again",),
     ),
     Mutation(
         "one-commit-is-retried",
         "the whole batch is done again",
-        "only the state's MERGE is retried",
+        "only the work on a table is retried",
         BATCH,
         (
-            ("        retrying(attempt, what)\n", "        attempt()\n"),
+            ('        retrying(attempt, f"batch {batch_id} of {stream.name}")\n', "        attempt()\n"),
             (
-                "            merge_latest(spark, settings, table, latest",
-                "            retrying(lambda: merge_latest(spark, settings, table, latest",
+                "applied[table.name] = apply(spark, settings, stream.folder, prepared, wrote[table.name])",
+                "applied[table.name] = retrying(\n            lambda: apply("
+                'spark, settings, stream.folder, prepared, wrote[table.name]), "state"\n        )',
             ),
-            ("floor=floor, among=among)\n        )", 'floor=floor, among=among), "state")\n        )'),
         ),
         (CUT.format(0),),
         noticed_by="lakehouse.errors.StreamError: .*DELTA_CONCURRENT",
@@ -370,22 +410,80 @@ MUTATIONS = (
         "last-attempt-counts",
         "the whole batch is done again",
         "the books hold what the last attempt wrote",
-        BATCH,
-        (
-            (
-                "sum(a.upserts for a in applied), sum(a.deletes for a in applied)",
-                "applied[-1].upserts if applied else 0, applied[-1].deletes if applied else 0",
-            ),
-        ),
-        (CUT.format(0),),
+        SILVER,
+        (("sum(upserts for upserts, _ in wrote)", "wrote[-1][0] if wrote else 0"),),
+        ("tests/spark/test_books.py::test_the_books_hold_what_all_attempts_at_a_batch_have_written",),
     ),
     Mutation(
-        "tombstones-keep-their-values",
-        "a tombstone holds key and metadata alone",
-        "columns of a tombstone are not blanked",
-        PARSE,
-        (('F.when(~F.col("is_deleted"), F.col(c.name)) for c in rest', "F.col(c.name) for c in rest"),),
-        ("tests/spark/test_values.py::test_a_tombstone_holds_its_key_and_its_metadata_alone",),
+        "rebuild-forgets-tombstones",
+        "a rebuild keeps tombstones",
+        "tombstones that bronze lacks are removed",
+        REBUILD,
+        (
+            (
+                '.whenNotMatchedBySourceDelete(condition=~F.col("t.is_deleted"))',
+                ".whenNotMatchedBySourceDelete()",
+            ),
+        ),
+        (KEPT_OUT,),
+    ),
+    Mutation(
+        "rebuild-overwrites-tombstones",
+        "a rebuild keeps tombstones",
+        "a tombstone above all of bronze is overwritten",
+        REBUILD,
+        (("condition=differs & ~kept", "condition=differs"),),
+        (KEPT_OUT,),
+    ),
+    Mutation(
+        "rebuild-takes-what-was-refused",
+        "a rebuild leaves out what the floor refused",
+        "all of bronze is taken",
+        FILL,
+        (
+            (
+                "if not spark.sql(turned_away).isEmpty():",
+                "if spark.sql(turned_away).isEmpty() and not settings:",
+            ),
+        ),
+        (KEPT_OUT,),
+    ),
+    Mutation(
+        "rebuild-drops-what-is-held",
+        "a rebuild leaves out what the floor refused",
+        "what one batch was refused and another one wrote is left out",
+        FILL,
+        (
+            (
+                '        f"(SELECT 1 FROM {silver} AS t WHERE {key} = r.key AND t._sequence = r.sequence)"',
+                '        f"(SELECT 1 FROM {silver} AS t WHERE {key} = r.key AND false)"',
+            ),
+        ),
+        (REBUILT + "test_a_refused_change_that_the_table_holds_after_all_stays",),
+    ),
+    Mutation(
+        "rebuild-brings-back-what-was-purged",
+        "a rebuild obeys the floor",
+        "purged tombstones are inserted again",
+        REBUILD,
+        (("condition=~purged, values", "condition=F.lit(True), values"),),
+        (REBUILT + "test_a_rebuild_does_not_bring_purged_tombstones_back",),
+    ),
+    Mutation(
+        "rebuild-of-a-moving-table",
+        "a rebuild begins anew",
+        "nobody looks whether the table was written to",
+        REBUILD,
+        (("in (looked, None) or not written:", "in (looked, None) or written is not None:"),),
+        (REBUILT + "test_a_rebuild_begins_anew_if_the_table_was_written_to_meanwhile",),
+    ),
+    Mutation(
+        "rebuild-from-part-of-bronze",
+        "a rebuild is refused without a basis",
+        "a snapshot that is not in bronze is taken for one",
+        REBUILD,
+        (('whole = wanted.join(there, "object", "left_anti").isEmpty()', "whole = wanted is not None"),),
+        (REBUILT + "test_a_rebuild_is_refused_unless_bronze_has_a_snapshot_and_all_after_it",),
     ),
 )
 

@@ -165,6 +165,18 @@ def test_a_table_that_is_declared_later_fills_itself_on_its_first_run(
     assert (lake.rows(more)["a"].note, lake.rows(ITEMS)["a"].note) == ("newest", "newest")
 
 
+def test_a_table_that_was_dropped_fills_itself_again(spark: SparkSession, tmp_path: Path) -> None:
+    lake = Lake(spark, tmp_path, (ITEMS,))
+    lake.land("items", item(1, "a", note="it"))
+    lake.ingest_well()
+    spark.sql(f"DROP TABLE {lake.settings.table('silver', 'items')}")
+    shutil.rmtree(str(lake.settings.location("silver", "items")))
+    lake.set_up()
+    # Its old marks are in the books still, and count for nothing.
+    assert lake.ingest_well()["items"].batches == Batches(records=1, upserts=1)
+    assert lake.rows(ITEMS)["a"].note == "it"
+
+
 def test_a_merge_that_failed_where_its_siblings_went_well_is_made_up_for(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
