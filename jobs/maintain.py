@@ -1,4 +1,4 @@
-"""Job: purge old tombstones in two steps, and check that keys are unique. Run it daily.
+"""Job: purge old tombstones in two steps, check that keys are unique, note whether bronze is complete. Daily.
 
     python jobs/maintain.py --catalog main --landing /Volumes/main/ops/landing \\
         --checkpoints /Volumes/main/ops/checkpoints

@@ -34,8 +34,7 @@ from lakehouse.ingest.fill import fill
 from lakehouse.ingest.refused import BELOW_FLOOR
 from lakehouse.ingest.trigger import Trigger
 from lakehouse.local.query import read_only
-from lakehouse.operations import landing
-from lakehouse.operations.rebuild import BEGINNING, note_complete
+from lakehouse.operations import completeness, landing
 from lakehouse.settings import LAYERS
 from lakehouse.tables import TABLES, table
 
@@ -164,7 +163,7 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lake:
     demand = {"subject": "Maths", "balance_status": "high_demand"}
     made.land("metric_events", event(7, event_type="supply_demand_update", **demand))
     made.ingest_well()
-    note_complete(spark, made.settings, "calls", BEGINNING, "a test")
+    completeness.note(spark, made.settings, "calls", completeness.BEGINNING, "a test")
     return made
 
 

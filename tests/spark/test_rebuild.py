@@ -20,8 +20,10 @@ from lakehouse.catalog.set_up import PROPERTIES
 from lakehouse.errors import IncompleteBronzeError, LeaseHeldError
 from lakehouse.ingest import floors
 from lakehouse.ingest.lease import lease
+from lakehouse.operations import completeness
 from lakehouse.operations import rebuild as engine
-from lakehouse.operations.rebuild import complete_since, rebuild
+from lakehouse.operations.maintain import maintain
+from lakehouse.operations.rebuild import rebuild
 
 THINGS = dataclasses.replace(ITEMS, history=True)
 TAKEN = "2026-01-06T00:00:00.000Z"
@@ -253,13 +255,57 @@ def test_a_rebuild_is_refused_unless_bronze_has_a_snapshot_and_all_after_it(
     aside.touch()
     with pytest.raises(IncompleteBronzeError, match="landing restore"):
         rebuild(lake.spark, lake.settings, THINGS)
+    # It is noted: the object may be gone by its age, and is missing still.
     aside.unlink()
+    with pytest.raises(IncompleteBronzeError, match=r"items/dt=2026-01-05/HH=08/x\.ndjson\.gz"):
+        rebuild(lake.spark, lake.settings, THINGS)
+    lake.land("items", item(7, "a", note="three"), name="x-restored.ndjson.gz")
+    lake.ingest_well()
     assert rebuild(lake.spark, lake.settings, THINGS).basis == TAKEN
-    # It is noted: landing is not asked again.
+    # Landing is not asked again.
     shutil.rmtree(lake.settings.landing)
-    assert complete_since(spark, lake.settings, "items") == TAKEN
+    assert completeness.known(spark, lake.settings, "items").since == TAKEN
     elsewhere = dataclasses.replace(lake.settings, landing="")
     assert rebuild(lake.spark, elsewhere, THINGS).basis == TAKEN
+
+
+def test_an_object_that_was_set_aside_is_missing_until_it_is_back_or_something_newer_covers_it(
+    lake: Lake,
+) -> None:
+    def set_aside(name: str) -> str:
+        place = f"items/dt=2026-01-05/HH=08/{name}.ndjson.gz"
+        path = Path(lake.settings.landing) / "_set_aside" / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        # Found by the daily upkeep; then it expires.
+        for _ in range(2):
+            maintain(lake.spark, lake.settings, [THINGS])
+        path.unlink()
+        return place
+
+    def known() -> tuple[str | None, set[str]]:
+        found = completeness.known(lake.spark, lake.settings, "items")
+        return found.since, set(found.missing)
+
+    lost = set_aside("lost")
+    assert known() == (None, {lost})
+    completeness.note(lake.spark, lake.settings, "items", completeness.BEGINNING, "somebody's word")
+    assert known() == ("beginning", set())
+    torn = set_aside("torn")
+    assert known() == ("beginning", {torn})
+    lake.land("items", item(7, "a", note="three"), name="torn-restored.ndjson.gz")
+    lake.ingest_well()
+    assert known() == ("beginning", set())
+    # A snapshot covers what was missing before it, and nothing else does.
+    gone = set_aside("gone")
+    landing = FolderObjects(Path(lake.settings.landing))
+    for year, covered in ((2026, False), (2999, True)):
+        snapshot = Snapshot(LABEL, to_ms(f"{year}-01-05T00:00:00.000Z"), 1)
+        folder = state_folder("items", snapshot)
+        landing.put(f"{folder}/plan.json", b"{}")
+        record_complete(landing, folder, snapshot, ["items/dt=2026-01-05/HH=08/0001.ndjson.gz"])
+        maintain(lake.spark, lake.settings, [THINGS])
+        assert known() == (("2999-01-05T00:00:00.000Z", set()) if covered else ("beginning", {gone}))
 
 
 def test_a_table_of_documents_is_rebuilt_from_every_version_that_came(

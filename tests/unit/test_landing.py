@@ -11,9 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lakehouse.errors import ConfigurationError
-from lakehouse.operations.landing import check, restore, set_aside
-from lakehouse.operations.rebuild import _set_aside
-from lakehouse.settings import Settings
+from lakehouse.operations.landing import all_set_aside, check, open_store, restore, set_aside
 
 LINES = gzip.compress(b'{"a":1}\n{"a":2}\n' * 50_000, mtime=0)
 
@@ -128,12 +126,12 @@ def test_setting_aside_refuses_what_it_cannot_do(tmp_path: Path) -> None:
 def test_what_was_set_aside_comes_back_whole_and_under_a_new_name(
     tmp_path: Path, name: str, whole: bytes
 ) -> None:
-    settings = Settings(landing=str(tmp_path), checkpoints="/checkpoints")
+    store = open_store(str(tmp_path))
     torn = _put(tmp_path, f"calls/dt=2025-10-08/HH=14/{name}", whole[:-1])
-    assert not _set_aside(settings, "calls")
+    assert all_set_aside(store, "calls") == []
     aside = set_aside(torn)
-    assert _set_aside(settings, "calls")
-    assert not _set_aside(settings, "scorecards")
+    assert all_set_aside(store, "calls") == [f"calls/dt=2025-10-08/HH=14/{name}"]
+    assert all_set_aside(store, "scorecards") == []
     with pytest.raises(ConfigurationError, match="still cannot be read"):
         restore(aside)
     Path(aside).write_bytes(whole)
@@ -145,8 +143,8 @@ def test_what_was_set_aside_comes_back_whole_and_under_a_new_name(
     assert Path(back).read_bytes() == whole
     assert not Path(aside).exists()
     # The stream has read the empty one under the old name; and nothing is set aside any more.
-    assert _kinds(tmp_path) == {name: "empty"}
-    assert not _set_aside(settings, "calls")
+    assert _kinds(tmp_path) == {}
+    assert all_set_aside(store, "calls") == []
 
 
 def test_restoring_refuses_what_was_not_set_aside(tmp_path: Path) -> None:

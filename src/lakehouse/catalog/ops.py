@@ -96,10 +96,12 @@ LEASES: Final = (
 COMPLETENESS: Final = (
     Column("source", "string", "The source.", not_null=True),
     Column(
-        "since", "string", "`beginning`, or the time of a snapshot that bronze holds whole.", not_null=True
+        "since",
+        "string",
+        "`beginning`, or the time of a snapshot that bronze holds whole; null for what was found missing.",
     ),
     Column("noted_at", "timestamp", "When this was found.", not_null=True),
-    Column("basis", "string", "How it was found."),
+    Column("basis", "string", "How it was found, or which object was set aside."),
 )
 
 RECONCILIATIONS: Final = (
@@ -146,7 +148,11 @@ TABLES: Final = {
     "floors": (FLOORS, "Tombstone floors; the highest of a table holds.", ("table_name",)),
     "declarations": (DECLARATIONS, "What state tables were made of when they were set up.", ("table_name",)),
     "leases": (LEASES, "Who holds which checkpoint, on Databricks.", ("name",)),
-    "completeness": (COMPLETENESS, "Since when bronze has every change of a source.", ("source",)),
+    "completeness": (
+        COMPLETENESS,
+        "Since when bronze has every change of a source, and what was set aside.",
+        ("source",),
+    ),
 }
 """Name → columns, comment, clustering columns."""
 

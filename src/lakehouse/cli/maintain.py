@@ -14,9 +14,15 @@ from lakehouse.cli.show import format_option, print_rows, quiet_spark, spinner, 
 @click.command()
 @click.argument("tables", nargs=-1, metavar="[TABLE]...")
 @warehouse_option(required=True)
+@click.option(
+    "--landing",
+    default="",
+    metavar="PATH_OR_URL",
+    help="Where the writer lands; given, what it tells of bronze's completeness is noted.",
+)
 @click.option("--dry-run", is_flag=True, help="Change nothing; say what would be done.")
 @format_option
-def maintain(tables: tuple[str, ...], warehouse: Path, dry_run: bool, style: str) -> None:
+def maintain(tables: tuple[str, ...], warehouse: Path, landing: str, dry_run: bool, style: str) -> None:
     """Purge tombstones past their retention, in two runs at least a day apart, and check the keys.
 
     The first run raises a table's floor, below which a late change is not taken for a new row; a later one
@@ -28,8 +34,9 @@ def maintain(tables: tuple[str, ...], warehouse: Path, dry_run: bool, style: str
     from lakehouse.tables import TABLES, table
 
     chosen = tuple(table(name) for name in dict.fromkeys(tables)) or TABLES
-    with quiet_spark(warehouse) as spark, spinner("maintaining") as tell:
-        done = engine.maintain(spark, local_settings(warehouse), chosen, dry_run=dry_run, on_progress=tell)
+    settings = local_settings(warehouse, landing=landing)
+    with quiet_spark(warehouse, settings) as spark, spinner("maintaining") as tell:
+        done = engine.maintain(spark, settings, chosen, dry_run=dry_run, on_progress=tell)
     names = [f.name for f in fields(engine.Maintained)]
     print_rows(names, [astuple(one) for one in done], style)
     if any(one.duplicate_keys for one in done):

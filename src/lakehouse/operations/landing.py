@@ -167,12 +167,28 @@ def restore(location: str) -> str:
             f"{location} still cannot be read: {problem}. Put a whole object in its place first, from a copy "
             "or a version of it."
         )
-    folder, _, name = match["place"].rpartition("/")
-    stem, dot, ending = name.partition(".")
-    target = f"{match['landing']}/{folder}/{stem}-restored{dot}{ending}"
+    target = f"{match['landing']}/{_restored(match['place'])}"
     store.files.copy_file(store.root, target)
     store.files.delete_file(store.root)
     return store.url(target)
+
+
+def all_set_aside(store: Store, source: str) -> list[str]:
+    """The objects of a source that are set aside; what was restored may have left its folders behind."""
+    from pyarrow import fs
+
+    folder = f"{store.root}/{change_record.SET_ASIDE_FOLDER}"
+    found = store.files.get_file_info(
+        fs.FileSelector(f"{folder}/{source}", allow_not_found=True, recursive=True)
+    )
+    return sorted(info.path[len(folder) + 1 :] for info in found if info.type == fs.FileType.File)
+
+
+def _restored(place: str) -> str:
+    """Where an object that was set aside comes back."""
+    folder, _, name = place.rpartition("/")
+    stem, dot, ending = name.partition(".")
+    return f"{folder}/{stem}-restored{dot}{ending}"
 
 
 def _list(store: Store, landing: str) -> list[str]:
@@ -212,6 +228,8 @@ def _look(store: Store, path: str, sources: Sequence[str]) -> Finding | None:
     if records == 0:
         if exists(store, f"{store.root}/{change_record.SET_ASIDE_FOLDER}/{place}"):
             return Finding("set_aside", url, f"its content lies below {change_record.SET_ASIDE_FOLDER}")
+        if exists(store, f"{store.root}/{_restored(place)}"):
+            return None
         return Finding("empty", url, "no record in it; nothing to do, but find out who wrote it")
     if not place.startswith(change_record.QUARANTINE_FOLDER) and match["source"] not in sources:
         return Finding("unread", url, f"no table reads source {match['source']!r}; map it with SOURCE_MAP")

@@ -1,4 +1,5 @@
-"""Upkeep of the state tables: purge old tombstones in two steps, and check that keys are unique.
+"""Upkeep of the state tables: purge old tombstones in two steps, check that keys are unique, and note what
+landing tells of whether bronze is complete.
 
 First the table's floor is raised, and only that is recorded; a day later, when every batch at work knows
 it, the tombstones below it are deleted (floors.py says why). Running it at any time, twice, or again after
@@ -19,6 +20,7 @@ from pyspark.sql import functions as F
 from lakehouse.ingest import floors
 from lakehouse.ingest.commits import retrying
 from lakehouse.ingest.lease import exclusive
+from lakehouse.operations.completeness import note_landing
 from lakehouse.settings import Settings
 from lakehouse.table import Table
 
@@ -63,6 +65,9 @@ def maintain(
             # The lock may have taken its time, and a floor holds from when it is recorded.
             work = partial(_maintain, spark, settings, table, dry_run, now or datetime.now(UTC))
             done.append(retrying(work, f"upkeep of {table.name}"))
+    if not dry_run:
+        for source in dict.fromkeys(t.source for t in tables if t.format == "changes"):
+            note_landing(spark, settings, source)
     return done
 
 

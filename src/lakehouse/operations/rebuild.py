@@ -6,12 +6,10 @@ A run that is killed anywhere leaves tables that are right, and can be given aga
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import reduce
 from operator import or_
 from typing import Any
@@ -20,7 +18,6 @@ from delta.tables import DeltaTable
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from lakehouse import change_record
 from lakehouse.errors import IncompleteBronzeError
 from lakehouse.gold.derived import after_rebuild, before_rebuild
 from lakehouse.ingest import floors, refused
@@ -29,13 +26,9 @@ from lakehouse.ingest.commits import retrying, same, version
 from lakehouse.ingest.fill import all_latest
 from lakehouse.ingest.lease import Lease, exclusive, lease
 from lakehouse.ingest.stream import stream_names
-from lakehouse.operations.landing import RESTORED, Store, exists, open_store
+from lakehouse.operations import completeness
 from lakehouse.settings import Settings
-from lakehouse.sql.views import object_of
 from lakehouse.table import Table
-
-BEGINNING = "beginning"
-"""Bronze has every change of a source since there are any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +57,8 @@ def rebuild(
     """Bring a state table to what bronze says of it.
 
     What the tombstone floor turned away stays out, and the floor stays as it is. Tombstones stay, those too
-    that
-    bronze does not have: each is a change that landed once. What the table could not take is judged anew.
+    that bronze does not have: each is a change that landed once. What else the table could not take is judged
+    anew.
 
     Args:
         complete: bronze has everything since the beginning: take my word, and note it. If not, it must have a
@@ -79,9 +72,9 @@ def rebuild(
     """
     if table.format == "changes":
         if complete:
-            note_complete(spark, settings, table.source, BEGINNING, "somebody's word")
+            completeness.note(spark, settings, table.source, completeness.BEGINNING, "somebody's word")
         else:
-            note_snapshots(spark, settings, table.source)
+            completeness.note_landing(spark, settings, table.source)
     basis = _basis(spark, settings, table)
     run_id = uuid.uuid4().hex
     on_progress("waiting for the streams to stop")
@@ -177,9 +170,6 @@ def _counts(spark: SparkSession, settings: Settings, table: Table) -> tuple[int,
     return row[0], row[1]
 
 
-# --- is bronze enough? -------------------------------------------------------------------------------
-
-
 def _basis(spark: SparkSession, settings: Settings, table: Table) -> str:
     """Why bronze is enough, by its own record alone: landing may be empty by now."""
     if table.format == "documents":
@@ -188,115 +178,22 @@ def _basis(spark: SparkSession, settings: Settings, table: Table) -> str:
     def incomplete(because: str, what_next: str) -> IncompleteBronzeError:
         return IncompleteBronzeError(table.name, table.source, because, what_next)
 
-    if settings.landing and _set_aside(settings, table.source):
+    found = completeness.known(spark, settings, table.source)
+    if found.missing:
         raise incomplete(
-            "lacks the records of objects that were set aside",
-            "Put them back whole (lakehouse landing restore); or, if that does not matter, say --complete.",
+            f"lacks the records of objects that were set aside: {', '.join(sorted(found.missing))}",
+            "Put them back whole (lakehouse landing restore), or take a snapshot (lakehouse backfill "
+            f"{table.source} …), and ingest that; or, if it does not matter, say --complete.",
         )
-    since = complete_since(spark, settings, table.source)
-    if since is None:
+    if found.since is None:
         raise incomplete(
             "holds no whole snapshot with all that came after it",
             f"Take a snapshot (lakehouse backfill {table.source} …), ingest it and start again; or, if "
             "bronze has everything since the beginning, say so with --complete.",
         )
-    if since != BEGINNING and table.ttl_deletes == "ignore":
+    if found.since != completeness.BEGINNING and table.ttl_deletes == "ignore":
         raise incomplete(
             "may lack items that have expired: the table keeps them, and no snapshot has them",
             "If bronze has everything since the beginning, say so with --complete.",
         )
-    return since
-
-
-def complete_since(spark: SparkSession, settings: Settings, source: str) -> str | None:
-    """Since when bronze is noted to have every change of a source."""
-    noted = spark.table(settings.table("ops", "completeness")).where(F.col("source") == source)
-    row = noted.agg(F.max_by("since", "noted_at")).first()
-    since: str | None = row[0] if row else None
-    return since
-
-
-def note_complete(spark: SparkSession, settings: Settings, source: str, since: str, basis: str) -> None:
-    """Note since when bronze has every change of a source."""
-    row = spark.range(1).select(
-        F.lit(source).alias("source"),
-        F.lit(since).alias("since"),
-        F.current_timestamp().alias("noted_at"),
-        F.lit(basis).alias("basis"),
-    )
-    with exclusive(settings.warehouse):
-        row.write.format("delta").mode("append").saveAsTable(settings.table("ops", "completeness"))
-
-
-def note_snapshots(spark: SparkSession, settings: Settings, source: str) -> None:
-    """Note the newest snapshot that landing tells of, if bronze has all of it, and all that came after it."""
-    if not settings.landing:
-        return
-    store = open_store(settings.landing)
-    for folder in _infos(store, f"{store.root}/{change_record.BACKFILLS_FOLDER}/{source}"):
-        done = _read(store, f"{folder}/done.json")
-        if not done or done["time"] <= (complete_since(spark, settings, source) or ""):
-            continue
-        bronze = spark.table(settings.table("bronze", source))
-        names = bronze.select(F.expr(object_of("_source_file")).alias("object")).distinct()
-        wanted = spark.createDataFrame([(key,) for key in done["objects"]], "object string")
-        there = names.select(F.regexp_replace("object", RESTORED, ".").alias("object"))
-        whole = wanted.join(there, "object", "left_anti").isEmpty()
-        if whole and _reaches_back(spark, settings, store, source, datetime.fromisoformat(done["time"])):
-            note_complete(spark, settings, source, done["time"], f"snapshot {folder.rpartition('/')[2]}")
-            return
-
-
-def _reaches_back(
-    spark: SparkSession, settings: Settings, store: Store, source: str, taken: datetime
-) -> bool:
-    """Whether everything that landed since a time must be in bronze.
-
-    Either something was read before it: whatever landed then was read too. Or an object that landed before it
-    is still there: objects go by their age, so nothing younger had gone when bronze began to read.
-    """
-    bronze = spark.table(settings.table("bronze", source))
-    if not bronze.where(F.col("_loaded_at") <= floors.instant(taken)).isEmpty():
-        return True
-    return any(landed <= taken for landed in _landed_at(store, source))
-
-
-def _landed_at(store: Store, source: str) -> Iterator[datetime]:
-    """When each object in the day and hour folders of a source landed, the oldest hours first."""
-    from pyarrow import fs
-
-    def inside(folder: str) -> list[Any]:
-        found: list[Any] = store.files.get_file_info(fs.FileSelector(folder, allow_not_found=True))
-        return sorted(found, key=lambda info: info.path)
-
-    for day in inside(f"{store.root}/{source}"):
-        if not day.is_file and change_record.UNDATED_FOLDER.split("/")[0] not in day.path:
-            for hour in inside(day.path):
-                if not hour.is_file:
-                    yield from (info.mtime for info in inside(hour.path) if info.is_file)
-
-
-def _set_aside(settings: Settings, source: str) -> bool:
-    """Whether objects of a source are set aside; what was restored may have left its folders behind."""
-    from pyarrow import fs
-
-    store = open_store(settings.landing)
-    folder = f"{store.root}/{change_record.SET_ASIDE_FOLDER}/{source}"
-    found = store.files.get_file_info(fs.FileSelector(folder, allow_not_found=True, recursive=True))
-    return any(info.type == fs.FileType.File for info in found)
-
-
-def _infos(store: Store, folder: str) -> list[str]:
-    """What lies in a folder, the last by name first."""
-    from pyarrow import fs
-
-    found = store.files.get_file_info(fs.FileSelector(folder, allow_not_found=True))
-    return sorted((info.path for info in found), reverse=True)
-
-
-def _read(store: Store, path: str) -> dict[str, Any]:
-    if not exists(store, path):
-        return {}
-    with store.files.open_input_stream(path) as file:
-        told: dict[str, Any] = json.loads(file.read())
-    return told
+    return found.since
