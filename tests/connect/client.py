@@ -24,7 +24,9 @@ from tests.connect.content import held, versions, views
 from tests.connect.landed import FLOOR, land_torn
 
 from lakehouse.catalog.set_up import set_up
+from lakehouse.errors import StreamError
 from lakehouse.ingest import floors
+from lakehouse.ingest.batch import in_time
 from lakehouse.ingest.commits import retrying
 from lakehouse.ingest.lease import TableLease
 from lakehouse.ingest.stream import Result, ingest
@@ -67,11 +69,26 @@ def main(given: str, report: str) -> None:
     found["interval"] = _at_an_interval(spark, settings)
     found["conflict"] = _conflict(spark, settings)
     found["lease"] = _lease(spark, settings)
+    found["given up"] = _given_up(spark)
     found["rebuilt"] = _rebuilt(spark, settings)
     torn = land_torn(settings)
     [result, *_] = ingest(spark, settings, [SCORECARDS])
     found["torn"] = {"path": str(torn), "error": type(result.error).__name__, "message": str(result.error)}
     Path(report).write_text(json.dumps(found), encoding="utf-8")
+
+
+def _given_up(spark: SparkSession) -> str:
+    """Work, outside of a stream, that takes longer than the floor may be relied on."""
+    wait = F.udf(lambda number: time.sleep(60) or str(number))
+    may, floors.GIVE_UP_SECONDS = floors.GIVE_UP_SECONDS, 0.5
+    try:
+        with in_time(spark, "calls"):
+            spark.range(1).select(wait("id")).collect()
+    except StreamError as error:
+        return str(error)
+    finally:
+        floors.GIVE_UP_SECONDS = may
+    return "it has ended"
 
 
 def _ingested(spark: SparkSession, settings: Settings, at: dict[str, str]) -> dict[str, Any]:

@@ -140,6 +140,10 @@ def test_a_second_run_commits_nothing_though_a_batch_is_done_again(seen: Seen) -
     assert set(second["records"].values()) == {0}
 
 
+def test_what_takes_longer_than_a_floor_may_be_relied_on_is_given_up(seen: Seen) -> None:
+    assert "was given up" in seen.found["given up"]
+
+
 # --- the limits -----------------------------------------------------------------------------------------
 
 NO_CACHE = "[NOT_SUPPORTED_WITH_SERVERLESS]"

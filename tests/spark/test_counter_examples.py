@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 from tests.spark.support import ITEMS, TRANSCRIPTS, Lake, change
 
 from lakehouse.errors import CheckpointError, StreamError
-from lakehouse.ingest import floors
+from lakehouse.ingest import floors, silver
 from lakehouse.ingest.stream import Batches, ingest
 from lakehouse.table import Column
 from lakehouse.tables import table
@@ -183,8 +183,6 @@ def test_a_merge_that_failed_where_its_siblings_went_well_is_made_up_for(
     other = dataclasses.replace(ITEMS, name="other")
     lake = Lake(spark, tmp_path, (ITEMS, other))
     lake.land("items", item(1, "a", note="it"))
-    from lakehouse.ingest import silver
-
     real = silver.merge
 
     def dies(*given: Any, **named: Any) -> int:

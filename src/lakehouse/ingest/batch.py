@@ -6,11 +6,15 @@ batch's own session, no cache.
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -208,7 +212,8 @@ def _reach(
         prepared = silver.prepare(spark, settings, table, source, reaches)
         return apply(spark, settings, folder, prepared, wrote)
 
-    done = retrying(work, f"catching up of {table.name}")
+    with in_time(spark, table.name):
+        done = retrying(work, f"catching up of {table.name}")
     for number, reach in enumerate(reaches):
         # The counts stand with one of the streams; the others have their marks alone.
         row = books.page(
@@ -223,6 +228,40 @@ def _reach(
             applied={table.name: Applied(0, 0, 0, 0, 0, {}) if number else done},
         )
         row.write.format("delta").mode("append").saveAsTable(settings.table("ops", "batches"))
+
+
+@contextmanager
+def in_time(spark: SparkSession, name: str) -> Iterator[None]:
+    """Give work up that goes on when the floor that it read may no longer be relied on; no stream watches it.
+
+    Over Connect alone, as on Databricks: a classic session interrupts what it has started in the same thread,
+    and on one machine the lock of the warehouse keeps a purge out while the work goes on.
+
+    Raises:
+        StreamError: it was given up.
+    """
+    tag, ended, late = f"lakehouse-{uuid.uuid4().hex}", threading.Event(), threading.Event()
+
+    def watch() -> None:
+        pause = floors.GIVE_UP_SECONDS
+        while not ended.wait(pause):
+            late.set()
+            spark.interruptTag(tag)  # what runs just now; something else may follow
+            pause = 1.0
+
+    watcher = threading.Thread(target=watch, name=f"deadline-{name}", daemon=True)
+    spark.addTag(tag)
+    watcher.start()
+    try:
+        yield
+    except PySparkException as error:
+        if late.is_set():
+            raise given_up(name) from error
+        raise
+    finally:
+        ended.set()
+        watcher.join()
+        spark.removeTag(tag)
 
 
 def _rows_of(stream: Stream) -> Rows:

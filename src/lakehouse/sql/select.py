@@ -97,7 +97,8 @@ _RESERVED = {c.name for c in METADATA_COLUMNS} | {
 
 
 NO_KEY = r"'\\u0000'"
-"""What `key_texts` gives for a value that is there and cannot be a key; no key is this text."""
+"""What `key_texts` gives for a value that is there and cannot be a key. A key of these very six characters
+would be refused with it."""
 
 
 def key_texts(table: Table, record: str) -> list[str]:
