@@ -32,6 +32,7 @@ BOOKS, COMMITS, FLOORS = (f"src/lakehouse/ingest/{name}.py" for name in ("books"
 STREAM, FILL = "src/lakehouse/ingest/stream.py", "src/lakehouse/ingest/fill.py"
 SELECT, VIEWS = "src/lakehouse/sql/select.py", "src/lakehouse/sql/views.py"
 REBUILD, SNAPSHOT = "src/lakehouse/operations/rebuild.py", "src/lakehouse/aws/snapshot.py"
+COMPLETENESS = "src/lakehouse/operations/completeness.py"
 RECORD, WRITER = "src/lakehouse/change_record.py", "lambda/change_writer/dynamodb.py"
 
 ORDER = "tests/spark/test_change_order.py::test_which_change_wins[{}]"
@@ -269,8 +270,8 @@ MUTATIONS = (
         "tombstone floor",
         "history has what the floor turned away",
         VIEWS,
-        (("r.reason = 'below_tombstone_floor'", "r.reason = 'none'"),),
-        (BELOW,),
+        (("b._last <= r.upto AND", "b._last > r.upto AND"),),
+        (BELOW, KEPT_OUT),
     ),
     Mutation(
         "history-twice",
@@ -442,10 +443,18 @@ MUTATIONS = (
         FILL,
         (
             (
-                "if not spark.sql(turned_away).isEmpty():",
-                "if spark.sql(turned_away).isEmpty() and not settings:",
+                "if not spark.sql(away).isEmpty():",
+                "if spark.sql(away).isEmpty() and not settings:",
             ),
         ),
+        (KEPT_OUT,),
+    ),
+    Mutation(
+        "rebuild-takes-what-was-superseded",
+        "a rebuild leaves out what the floor refused",
+        "the refused change alone is left out, and not what came before it",
+        FILL,
+        (("b._sequence <= r.upto", "b._sequence = r.upto"),),
         (KEPT_OUT,),
     ),
     Mutation(
@@ -453,12 +462,7 @@ MUTATIONS = (
         "a rebuild leaves out what the floor refused",
         "what one batch was refused and another one wrote is left out",
         FILL,
-        (
-            (
-                '        f"(SELECT 1 FROM {silver} AS t WHERE {key} = r.key AND t._sequence = r.sequence)"',
-                '        f"(SELECT 1 FROM {silver} AS t WHERE {key} = r.key AND false)"',
-            ),
-        ),
+        ((" AND b._sequence > r.held)", ")"),),
         (REBUILT + "test_a_refused_change_that_the_table_holds_after_all_stays",),
     ),
     Mutation(
@@ -481,8 +485,13 @@ MUTATIONS = (
         "rebuild-from-part-of-bronze",
         "a rebuild is refused without a basis",
         "a snapshot that is not in bronze is taken for one",
-        REBUILD,
-        (('whole = wanted.join(there, "object", "left_anti").isEmpty()', "whole = wanted is not None"),),
+        COMPLETENESS,
+        (
+            (
+                "whole = len(_in_bronze(spark, settings, source, names)) == len(names)",
+                "whole = len(names) > 0",
+            ),
+        ),
         (REBUILT + "test_a_rebuild_is_refused_unless_bronze_has_a_snapshot_and_all_after_it",),
     ),
 )

@@ -19,6 +19,7 @@ from lakehouse.aws.snapshot import Snapshot, record_complete, state_folder, to_m
 from lakehouse.catalog.set_up import PROPERTIES
 from lakehouse.errors import IncompleteBronzeError, LeaseHeldError
 from lakehouse.ingest import floors
+from lakehouse.ingest.fill import all_latest
 from lakehouse.ingest.lease import lease
 from lakehouse.operations import completeness
 from lakehouse.operations import rebuild as engine
@@ -161,6 +162,7 @@ def test_what_the_floor_refused_stays_out_and_a_tombstone_that_bronze_lacks_stay
     released = change(f"{LABEL}/{8:040d}+2026-11-01T00:00:00.000Z", site="p", number="released", note="fresh")
     released["_approxStreamTs"] = to_ms("2026-11-01T00:00:00Z")
     lake.land("items", item(8, "released", note="late"), item(9, "turned away", note="late"))
+    lake.land("items", item(7, "turned away", note="older still"), item(8, "turned away", note="older"))
     lake.ingest_well()
     lake.land("items", released)
     lake.ingest_well()
@@ -174,6 +176,9 @@ def test_what_the_floor_refused_stays_out_and_a_tombstone_that_bronze_lacks_stay
     right = lake.content(THINGS).localCheckpoint()
     turned_away = "reason = 'below_tombstone_floor'"
     assert lake.quarantine().where(turned_away).count() == 2
+    # Nothing of a key that was turned away, and all that led to a later change of one.
+    history = lake.history(THINGS).where("number IN ('released', 'turned away')")
+    assert sorted(row.note for row in history.collect()) == ["fresh", "late"]
 
     assert rebuild(lake.spark, lake.settings, THINGS, complete=True).written == 0
     assert_same(lake.content(THINGS), right)
@@ -204,8 +209,23 @@ def test_a_refused_change_that_the_table_holds_after_all_stays(lake: Lake) -> No
         f"INSERT INTO {refused} (quarantine_id, table_name, source, key, sequence, reason) VALUES "
         f"('x', 'items', 'items', '[\"p\",\"late\"]', '{sequence(8)}', 'below_tombstone_floor')"
     )
+    history = lake.history(THINGS).localCheckpoint()
     rebuild(lake.spark, lake.settings, THINGS, complete=True)
     assert_same(lake.content(THINGS), right)
+    assert history.where("number = 'late'").count() == 1
+    # It has written an older one.
+    lake.land("items", item(10, "later", note="older"))
+    lake.ingest_well()
+    lake.land("items", item(11, "later", note="never applied"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("lakehouse.ingest.silver.merge", lambda *_, **__: 1 / 0)
+        assert lake.ingest()["items"].error is not None
+    lake.spark.sql(
+        f"INSERT INTO {refused} (quarantine_id, table_name, source, key, sequence, reason) VALUES "
+        f"('y', 'items', 'items', '[\"p\",\"later\"]', '{sequence(11)}', 'below_tombstone_floor')"
+    )
+    found = all_latest(lake.spark, lake.settings, THINGS).where("number = 'later'").collect()
+    assert [row.note for row in found] == ["older"]
 
 
 def test_a_rebuild_does_not_bring_purged_tombstones_back(lake: Lake) -> None:

@@ -17,9 +17,9 @@ from pyspark.sql import functions as F
 from lakehouse.catalog.declarations import Declarations
 from lakehouse.ingest.changes import changes_of_documents, latest_documents
 from lakehouse.ingest.commits import retrying, same
-from lakehouse.ingest.refused import BELOW_FLOOR
-from lakehouse.settings import Settings, literal
+from lakehouse.settings import Layer, Settings
 from lakehouse.sql.select import latest_of, select
+from lakehouse.sql.views import turned_away
 from lakehouse.table import Table
 
 
@@ -35,7 +35,7 @@ def fill(spark: SparkSession, settings: Settings, tables: Iterable[Table]) -> No
 
 
 def all_latest(spark: SparkSession, settings: Settings, table: Table) -> DataFrame:
-    """The latest change of every key in all of bronze, without what the tombstone floor refused.
+    """The latest change of every key in all of bronze, without what the tombstone floor turned away.
 
     Returns:
         Every column of `table.all_columns` but `_applied_at`; one row a key.
@@ -48,19 +48,15 @@ def all_latest(spark: SparkSession, settings: Settings, table: Table) -> DataFra
         ]
         found = latest_documents(reduce(DataFrame.unionByName, frames), table)
         return found.where(F.col(table.keys[0]).isNotNull()).select(names)
-    bronze, refused = settings.table("bronze", table.source), settings.table("ops", "refused")
-    silver = settings.table("silver", table.name)
-    key = f"to_json(array({', '.join(f't.`{name}`' for name in table.keys)}))"
-    # A change that one batch was refused may have come in by another, which worked by an older floor.
-    turned_away = (
-        f"SELECT key, sequence FROM {refused} AS r WHERE table_name = {literal(table.name)} "  # noqa: S608
-        f"AND reason = {literal(BELOW_FLOOR)} AND NOT EXISTS "
-        f"(SELECT 1 FROM {silver} AS t WHERE {key} = r.key AND t._sequence = r.sequence)"
-    )
-    if not spark.sql(turned_away).isEmpty():
+    bronze = settings.table("bronze", table.source)
+    away = turned_away(table)
+    layers: tuple[Layer, ...] = ("silver", "ops")
+    for layer in layers:
+        away = away.replace(f"{{{layer}}}", settings.schema(layer))
+    if not spark.sql(away).isEmpty():
         bronze = (
-            f"(SELECT b.* FROM {bronze} AS b LEFT ANTI JOIN ({turned_away}) AS r "  # noqa: S608
-            "ON r.key = b._key AND r.sequence = b._sequence)"
+            f"(SELECT b.* FROM {bronze} AS b LEFT ANTI JOIN ({away}) AS r "  # noqa: S608 - declared names
+            "ON r.key = b._key AND b._sequence <= r.upto AND b._sequence > r.held)"
         )
     return spark.sql(select(table, latest_of(bronze, "true", ttl_deletes=table.ttl_deletes))).select(names)
 

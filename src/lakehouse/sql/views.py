@@ -36,7 +36,7 @@ def record_id(source: str, whole: str) -> str:
 def history(table: Table) -> str:
     """Every version of every row of a table, with the time in which it held.
 
-    A version is a distinct key and sequence in bronze, but for what the tombstone floor refused and for
+    A version is a distinct key and sequence in bronze, but for what the tombstone floor turned away and for
     expiries that the table ignores.
 
     `valid_from` is the running maximum of the change time in the order of changes; without one the previous
@@ -82,18 +82,43 @@ FROM versions WHERE (valid_to IS NULL OR valid_to > valid_from) AND (is_deleted 
 """  # noqa: S608 - declared names
 
 
+def turned_away(table: Table) -> str:
+    """The keys of which the tombstone floor refused a change: up to which sequence, and what the table holds.
+
+    A key that is not there may have been deleted, and its tombstone purged: nothing up to `upto` may bring it
+    in. Of a key that is there all the same (a writer that worked by an older floor has brought it) what lies
+    up to `held` counts as ever.
+    """
+    key = f"to_json(array({', '.join(f't.`{name}`' for name in table.keys)}))"
+    refused = (
+        f"SELECT key, max(sequence) AS upto FROM {{ops}}.refused WHERE table_name = {literal(table.name)} "  # noqa: S608
+        "AND reason = 'below_tombstone_floor' GROUP BY key"
+    )
+    return f"""
+    WITH refused AS ({refused})
+    SELECT key, upto, coalesce(held, '') AS held FROM refused LEFT JOIN (
+      SELECT r.key, max(t._sequence) AS held
+      FROM {{silver}}.`{table.name}` AS t JOIN refused AS r ON r.key = {key}
+      GROUP BY r.key
+    ) USING (key)"""  # noqa: S608 - declared names
+
+
 def versions(table: Table) -> str:
-    """Each key and sequence in bronze once."""
+    """Each key and sequence in bronze once.
+
+    Where the latest change of a key was turned away, nothing of it shows but what the table holds; where a
+    later one came, it shows all that led there.
+    """
     ignored = " AND NOT (is_deleted AND _delete_kind <=> 'ttl')" if table.ttl_deletes == "ignore" else ""
     return f"""(
     SELECT * FROM (
-      SELECT *, row_number() OVER (PARTITION BY _key, _sequence ORDER BY _source_file) AS _copy
+      SELECT *, row_number() OVER (PARTITION BY _key, _sequence ORDER BY _source_file) AS _copy,
+        max(_sequence) OVER (PARTITION BY _key) AS _last
       FROM {{bronze}}.`{table.source}`
       WHERE _problem IS NULL AND _key IS NOT NULL{ignored}
     ) AS b WHERE _copy = 1 AND NOT EXISTS (
-      SELECT 1 FROM {{ops}}.refused AS r
-      WHERE r.table_name = {literal(table.name)} AND r.reason = 'below_tombstone_floor'
-        AND r.key = b._key AND r.sequence = b._sequence
+      SELECT 1 FROM ({turned_away(table)}
+      ) AS r WHERE r.key = b._key AND b._last <= r.upto AND b._sequence > r.held
     )
   )"""  # noqa: S608 - declared names
 
