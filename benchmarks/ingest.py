@@ -1,6 +1,6 @@
 """How fast the ingest is, as a user runs it, beside a stream written by hand; every ratio from one run.
 
-    uv run python benchmarks/ingest.py [--records 200000] [--rounds 3] [bulk] [small] [warm] [keys]
+    uv run python benchmarks/ingest.py [--records 200000] [--rounds 3] [bulk] [small] [warm] [keys] [wide]
 
 bulk   `lakehouse ingest calls` into a new warehouse, a whole command, and benchmarks/by_hand.py, in turn.
        Records of 0.9 KB with an attribute that no column names; one has 15,000 attributes.
@@ -9,6 +9,8 @@ warm   a batch of 100 records in a session that has done some: processor time of
        beside that of the bare Delta writes: one append to bronze, one MERGE, one append to the books, of rows
        that are made before the clock starts.
 keys   a batch of 100 random keys into tables of 10,000 and of a million rows.
+wide   a batch of ten items of 15,000 attributes, and one of as many bytes in one attribute, in every table of
+       change records.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ from lakehouse.ingest.sources import lines_of
 from lakehouse.local.warehouse import local_settings, open_warehouse
 from lakehouse.sql.select import latest_of, select
 from lakehouse.table import Column
-from lakehouse.tables import table
+from lakehouse.tables import TABLES, table
 
 CALLS = table("calls")
 TEXTS = (
@@ -116,7 +118,7 @@ class Warm:
         (folder / "landing").mkdir(parents=True)
         self.folder = folder
         self.settings = local_settings(folder / "warehouse", landing=str(folder / "landing"))
-        self.spark = open_warehouse(self.settings, (CALLS,))
+        self.spark = open_warehouse(self.settings, (CALLS,), with_views=False)
         self.java = int(self.spark._jvm.java.lang.ProcessHandle.current().pid())  # type: ignore[union-attr]
         source = lines_of(self.settings, "calls")
         name = f"calls/{uuid.uuid4().hex[:12]}"
@@ -208,7 +210,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", nargs="*", default=["bulk", "small", "warm", "keys"])
+    parser.add_argument("what", nargs="*", default=["bulk", "small", "warm", "keys", "wide"])
     parser.add_argument("--records", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 1_000_000])
@@ -223,6 +225,8 @@ def main() -> None:
                 show(whole(folder / what, folder / f"{what}-into", args.rounds))
         if {"warm", "keys"} & set(args.what):
             measure_warm(Warm(folder / "warm"), args)
+        if "wide" in args.what:
+            measure_wide(folder / "wide", max(5, args.rounds))
 
 
 def measure_warm(warm: Warm, args: argparse.Namespace) -> None:
@@ -246,6 +250,41 @@ def measure_warm(warm: Warm, args: argparse.Namespace) -> None:
             times = [warm.batch(keys=rows) for _ in range(max(5, args.rounds))]
             seconds, processor = median(times)
             print(f"  {rows:>12,} rows{seconds:8.2f} s{processor:8.2f} s of processor")
+
+
+def measure_wide(folder: Path, rounds: int) -> None:
+    """Batches of wide items beside batches of as many bytes, in one session, in turn."""
+    (folder / "landing").mkdir(parents=True)
+    settings = local_settings(folder / "warehouse", landing=str(folder / "landing"))
+    tables = [each for each in TABLES if each.format == "changes"]
+    spark = open_warehouse(settings, tables, with_views=False)
+    print("\nwide: a batch of ten items of 15,000 attributes, and of as many bytes in one, medians")
+    attributes = {f"attribute{n}": f"value {n}" for n in range(15_000)}
+    one = {"attribute": "x" * len(json.dumps(attributes))}
+    for number, each in enumerate(tables):
+        source = lines_of(settings, each.source)
+        writer = f"{each.source}/{number:012d}"
+        stream = Stream(each.source, each.source, source, settings, (each,), str(folder), "run", writer)
+        taken: dict[str, list[float]] = {"wide": [], "narrow": []}
+        for batch_id in range(2 * rounds + 2):
+            name, more = ("wide", attributes) if batch_id % 2 else ("narrow", one)
+            place = folder / each.source / f"{batch_id}"
+            place.mkdir(parents=True)
+            with gzip.open(place / "x.ndjson.gz", "wt", compresslevel=1) as out:
+                for n in range(10):
+                    keys = {
+                        column.paths[0].split(".")[0]: f"{n}" for column in each.columns[: len(each.keys)]
+                    }
+                    made = record(Random(n), 100 * batch_id + n, 10) | {"is_deleted": False} | keys | more
+                    out.write(json.dumps(made) + "\n")
+            text = spark.read.option("recursiveFileLookup", "true").option("lineSep", "\n").text(str(place))
+            lines = text.select("value", F.col("_metadata.file_path").alias("_source_file"))
+            started = time.perf_counter()
+            process_batch(stream, lines, batch_id)
+            if batch_id > 1:
+                taken[name].append(time.perf_counter() - started)
+        wide, narrow = statistics.median(taken["wide"]), statistics.median(taken["narrow"])
+        print(f"  {each.name:24}{wide:8.2f} s, {narrow:8.2f} s   ratio {wide / narrow:.2f}")
 
 
 def show(seconds: dict[str, list[float]]) -> None:

@@ -38,8 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         )
     spark, tables = SparkSession.builder.getOrCreate(), tables_from(args)
     spark.conf.set("spark.sql.session.timeZone", "UTC")
-    set_up(spark, settings, tables, governance)
-    fill(spark, settings, tables)
+    fill(spark, settings, tables, set_up(spark, settings, tables, governance))
     return 0
 
 

@@ -356,8 +356,7 @@ def test_the_examples_of_a_new_table_and_a_new_column_work(
     lake.ingest_well()
     column = eval(compile(gained.text.strip(), str(gained), "eval"), module.__dict__)
     lake.tables = (dataclasses.replace(module.AGENTS, columns=(*module.AGENTS.columns, column)),)
-    set_up(spark, lake.settings, lake.tables)
-    fill(spark, lake.settings, lake.tables)
+    fill(spark, lake.settings, lake.tables, set_up(spark, lake.settings, lake.tables))
     assert {name: row.team for name, row in lake.rows(lake.tables[0]).items()} == {
         "A1": "north",
         "A2": "south",

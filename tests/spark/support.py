@@ -207,8 +207,7 @@ class Lake:
 
     def set_up(self) -> None:
         """As `jobs/setup.py` does, after the tables have changed."""
-        set_up(self.spark, self.settings, self.tables)
-        fill(self.spark, self.settings, self.tables)
+        fill(self.spark, self.settings, self.tables, set_up(self.spark, self.settings, self.tables))
 
     def _place(self, layer: Layer) -> Path:
         return Path(str(self.settings.location(layer)))

@@ -77,8 +77,7 @@ def more_of(*columns: Column) -> Table:
 
 def set_up_and_fill(lake: Lake, table: Table) -> None:
     """As `jobs/setup.py` does."""
-    set_up(lake.spark, lake.settings, (table,))
-    fill.fill(lake.spark, lake.settings, (table,))
+    fill.fill(lake.spark, lake.settings, (table,), set_up(lake.spark, lake.settings, (table,)))
 
 
 def test_a_column_that_a_declaration_gains_is_added_and_filled(spark: SparkSession, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import shlex
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lakehouse.errors import ConfigurationError
-from lakehouse.operations.landing import all_set_aside, check, open_store, restore, set_aside
+from lakehouse.operations.landing import all_set_aside, bytes_since, check, open_store, restore, set_aside
 
 LINES = gzip.compress(b'{"a":1}\n{"a":2}\n' * 50_000, mtime=0)
 
@@ -152,6 +153,15 @@ def test_restoring_refuses_what_was_not_set_aside(tmp_path: Path) -> None:
     for wrong in (there, str(tmp_path / "_set_aside/calls/dt=2025-10-08/HH=14/x.ndjson.gz")):
         with pytest.raises(ConfigurationError, match="no object that was set aside"):
             restore(wrong)
+
+
+def test_the_bytes_that_came_after_a_time_are_counted(tmp_path: Path) -> None:
+    for number in range(3):
+        path = Path(_put(tmp_path, f"calls/dt=2025-10-08/HH={number:02d}/x.ndjson.gz", b"12345"))
+        os.utime(path, (1000 + number, 1000 + number))
+    assert bytes_since(f"{tmp_path}/calls", 0) == 15
+    assert bytes_since(f"{tmp_path}/calls", 1000) == 10
+    assert bytes_since(f"{tmp_path}/scorecards", 0) == 0
 
 
 def test_what_a_backfill_keeps_of_itself_is_no_landed_object(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from pyspark.sql import Row, SparkSession
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from lakehouse.catalog import ops
@@ -31,80 +31,90 @@ def origins(table: Table) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
+class Declared:
+    """What is noted of a table. `made_at` is a text, in UTC."""
+
+    made_at: str
+    types: dict[str, str]
+    origins: dict[str, str]
+    to_fill: list[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Declarations:
     """What is noted, by table."""
 
-    rows: dict[str, Row]
+    rows: dict[str, Declared]
 
     @classmethod
     def read(cls, spark: SparkSession, settings: Settings) -> Declarations:
-        """The newest row of every table."""
-        noted = spark.table(settings.table("ops", "declarations"))
-        # As text: a timestamp would be collected in the process's own zone.
-        columns = [
-            F.col(c.name).cast("string").alias(c.name) if c.type == "timestamp" else F.col(c.name)
-            for c in ops.DECLARATIONS
-        ]
-        newest = noted.groupBy("table_name").agg(F.max_by(F.struct(*columns), "noted_at").alias("_row"))
-        return cls({row.table_name: row for row in newest.select("_row.*").collect()})
+        """The newest note of every table."""
+        noted = spark.table(settings.table("ops", "declarations")).select(
+            "table_name",
+            # As text: a timestamp would be collected in the process's own zone.
+            *(F.col(name).cast("string").alias(name) for name in ("made_at", "noted_at")),
+            *("types", "origins", "to_fill"),
+        )
+        found = sorted(noted.collect(), key=lambda row: row.noted_at)
+        return cls(
+            {
+                row.table_name: Declared(row.made_at, row.types, row.origins, list(row.to_fill or []))
+                for row in found
+            }
+        )
 
     def to_fill(self, table: Table) -> list[str]:
         """The columns that are to be filled from bronze."""
-        row = self.rows.get(table.name)
-        return list(row.to_fill or []) if row else []
+        return self.rows[table.name].to_fill if table.name in self.rows else []
 
-    def note(self, spark: SparkSession, settings: Settings, table: Table, *, is_new: bool) -> None:
-        """Note what a table is declared as, if that is not what is noted.
+    def note(self, spark: SparkSession, settings: Settings, tables: Mapping[Table, bool]) -> None:
+        """Note what tables are declared as, where that is not what is noted.
 
         Args:
-            is_new: the table is not there yet: it fills itself, as no batch counts that it had applied.
+            tables: each with whether it is not there yet: then it fills itself, as no batch counts that it
+                had applied.
 
         Raises:
             ColumnTypeError: a column has another type than it was created with.
         """
+        changed = {}
+        for table, is_new in tables.items():
+            declared = self._declared(table, is_new)
+            if declared != self.rows.get(table.name):
+                changed[table.name] = declared
+        self._write(spark, settings, changed)
+
+    def _declared(self, table: Table, is_new: bool) -> Declared:
         types, made = {c.name: c.type for c in table.columns}, origins(table)
-        row = self.rows.get(table.name)
-        if is_new or row is None:
-            self._write(spark, settings, table, types, made, [], F.current_timestamp())
-            return
+        noted = self.rows.get(table.name)
+        if is_new or noted is None:
+            return Declared(_now(), types, made, [])
         for name, kind in types.items():
-            if row.types.get(name, kind) != kind:
-                raise ColumnTypeError(table.name, name, row.types[name], kind)
-        changed = [name for name, origin in made.items() if row.origins.get(name) != origin]
-        if changed or set(types) != set(row.types):
-            to_fill = sorted({*changed, *self.to_fill(table)} & set(types))
-            self._write(
-                spark, settings, table, row.types | types, made, to_fill, F.lit(row.made_at).cast("timestamp")
-            )
+            if noted.types.get(name, kind) != kind:
+                raise ColumnTypeError(table.name, name, noted.types[name], kind)
+        changed = {name for name, origin in made.items() if noted.origins.get(name) != origin}
+        if not changed and set(types) == set(noted.types):
+            return noted
+        to_fill = sorted({*changed, *noted.to_fill} & set(types))
+        return Declared(noted.made_at, noted.types | types, made, to_fill)
 
     def filled(self, spark: SparkSession, settings: Settings, table: Table) -> None:
         """Note that nothing is left to be filled."""
-        row = self.rows[table.name]
-        self._write(spark, settings, table, row.types, row.origins, [], F.lit(row.made_at).cast("timestamp"))
+        self._write(spark, settings, {table.name: replace(self.rows[table.name], to_fill=[])})
 
-    def _write(
-        self,
-        spark: SparkSession,
-        settings: Settings,
-        table: Table,
-        types: dict[str, str],
-        made: dict[str, str],
-        to_fill: Iterable[str],
-        made_at: F.Column,  # type: ignore[name-defined]
-    ) -> None:
-        values = [(table.name, types, made, list(to_fill))]
+    def _write(self, spark: SparkSession, settings: Settings, changed: Mapping[str, Declared]) -> None:
+        if not changed:
+            return
         schema = (
-            "table_name string, types map<string,string>, origins map<string,string>, to_fill array<string>"
+            "table_name string, made_at string, types map<string,string>, origins map<string,string>, "
+            "to_fill array<string>, noted_at string"
         )
+        values = [(name, d.made_at, d.types, d.origins, d.to_fill, _now()) for name, d in changed.items()]
         frame = spark.createDataFrame(values, schema)
-        frame = frame.withColumns(
-            {"made_at": made_at, "noted_at": F.lit(datetime.now(UTC).isoformat()).cast("timestamp")}
-        )
-        rows = frame.select(*(c.name for c in ops.DECLARATIONS))
+        rows = frame.select(*(F.col(c.name).cast(c.type).alias(c.name) for c in ops.DECLARATIONS))
         rows.write.format("delta").mode("append").saveAsTable(settings.table("ops", "declarations"))
-        self.rows[table.name] = frame.select(
-            *(
-                F.col(c.name).cast("string").alias(c.name) if c.type == "timestamp" else F.col(c.name)
-                for c in ops.DECLARATIONS
-            )
-        ).first()  # type: ignore[assignment]
+        self.rows.update(changed)
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")

@@ -36,18 +36,20 @@ def set_up(
     governance: Governance | None = None,
     *,
     with_views: bool = True,
-) -> None:
+) -> Declarations:
     """Create what is missing: schemas, tables, columns, views.
 
     Existing tables keep their data. A column that a declaration has gained is added to its table and noted,
     and so is one that is made of something else now; `fill` (ingest/fill.py) brings both up to date from
-    bronze. Run
-    it while no stream is at work: a change of a table's schema stops every writer of it.
+    bronze. Run it while no stream is at work: a change of a table's schema stops every writer of it.
 
     Args:
         governance: what Unity Catalog is told beside; None where there is none.
         with_views: whether somebody will look. An ingest on one machine needs none, and views last as long as
             their session there.
+
+    Returns:
+        What is noted of the tables now, for `fill`.
 
     Raises:
         ConfigurationError: the tables are of an earlier layout, or a column has another type than is
@@ -61,16 +63,16 @@ def set_up(
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(lambda made: _create(spark, settings, made), others))
     declarations = Declarations.read(spark, settings)
-    for table in tables:
-        is_new = not spark.catalog.tableExists(settings.table("silver", table.name))
-        # Noted before anything is altered: a run that is killed is finished by the next one.
-        declarations.note(spark, settings, table, is_new=is_new)
+    # Noted before anything is altered: a run that is killed is finished by the next one.
+    is_new = {t: not spark.catalog.tableExists(settings.table("silver", t.name)) for t in tables}
+    declarations.note(spark, settings, is_new)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(lambda table: _create(spark, settings, state_table(table)), tables))
     for layer, view in views:
         create_view(spark, settings, layer, view)
     if governance is not None:
         govern(spark, settings, (*others, *map(state_table, tables)), views, governance)
+    return declarations
 
 
 def refuse_earlier_layout(spark: SparkSession, settings: Settings) -> None:

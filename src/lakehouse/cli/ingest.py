@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,12 @@ from lakehouse.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from lakehouse.ingest.stream import Result
+    from lakehouse.settings import Settings
+    from lakehouse.table import Table
+
+
+MUCH_BYTES = 4 * 1024 * 1024
+"""Of landed objects, compressed: from about here on a second core is worth its start."""
 
 
 @click.command()
@@ -60,6 +66,7 @@ def ingest(
     """Ingest everything that has landed into the tables (all of them if none is named)."""
     from lakehouse.ingest import stream as engine
     from lakehouse.ingest.trigger import Trigger
+    from lakehouse.local.session import use_all_cores
     from lakehouse.local.warehouse import local_settings, open_warehouse
     from lakehouse.tables import TABLES, table
 
@@ -79,6 +86,8 @@ def ingest(
         show("starting Spark", 0)
         lasting = trigger.every is not None
         spark = open_warehouse(settings, chosen, lasting=lasting, with_views=False)
+        if _waiting(settings, chosen) > MUCH_BYTES:
+            use_all_cores(spark)
         results = engine.ingest(
             spark,
             settings,
@@ -92,6 +101,20 @@ def ingest(
         )
     if any(r.error for r in results):
         sys.exit(1)
+
+
+def _waiting(settings: Settings, tables: Iterable[Table]) -> int:
+    """About how many bytes the streams of the tables are going to read: what came after their last batch."""
+    from lakehouse.operations.landing import bytes_since
+
+    found = 0
+    for source in {source for table in tables for source in table.sources}:
+        place = settings.documents.get(source, f"{settings.landing}/{source}")
+        commits = Path(settings.stream_folder(source)) / "checkpoint" / "commits"
+        last = max((path.stat().st_mtime for path in commits.glob("[0-9]*")), default=0.0)
+        with suppress(OSError, ConfigurationError):  # its stream says what is wrong with it
+            found += bytes_since(place, last)
+    return found
 
 
 _COLUMNS = ("table", "files", "records", "upserts", "deletes", "stale", "quarantined", "seconds")

@@ -188,9 +188,13 @@ def _behind(
     spark: SparkSession, settings: Settings, tables: Sequence[Table], source: str, is_new: bool
 ) -> list[tuple[Table, list[Reach]]]:
     """The tables that lack batches of bronze, and which."""
+    heads = books.heads_in_bronze(spark, settings, source) if is_new else {}
+    if is_new and not heads:
+        return []
     progress = books.progress(spark, settings, source)
-    scan = is_new or any(table.name not in progress.marks for table in tables)
-    heads = books.heads_in_bronze(spark, settings, source) if scan else progress.heads
+    if not is_new:
+        unmarked = any(table.name not in progress.marks for table in tables)
+        heads = books.heads_in_bronze(spark, settings, source) if unmarked else dict(progress.heads)
     found = ((table, books.behind(progress.marks.get(table.name, {}), heads)) for table in tables)
     return [(table, reaches) for table, reaches in found if reaches]
 

@@ -23,9 +23,10 @@ from lakehouse.sql.views import turned_away
 from lakehouse.table import Table
 
 
-def fill(spark: SparkSession, settings: Settings, tables: Iterable[Table]) -> None:
-    """Fill the columns that are noted. Run it while no stream is at work, after `set_up`."""
-    declarations = Declarations.read(spark, settings)
+def fill(
+    spark: SparkSession, settings: Settings, tables: Iterable[Table], declarations: Declarations
+) -> None:
+    """Fill the columns that are noted. Run it while no stream is at work, with what `set_up` gives."""
     for table in tables:
         names = declarations.to_fill(table)
         if names:

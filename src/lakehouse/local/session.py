@@ -101,6 +101,16 @@ def local_session(
         return _running.session
 
 
+def use_all_cores(spark: SparkSession) -> None:
+    """Have a session that was started for small data work on much: on every core, with whole-stage code.
+
+    Streams that are started from then on work so.
+    """
+    spark.conf.set("spark.sql.shuffle.partitions", str(cores()))
+    spark.conf.set("spark.sql.files.minPartitionNum", str(cores()))
+    spark.conf.set("spark.sql.codegen.wholeStage", "true")
+
+
 def stop_local_session() -> None:
     """Stop this process's session and its Java process, and remove its temporary files, if there is one."""
     global _running

@@ -82,8 +82,7 @@ def open_warehouse(
     known = {(made.layer, made.name) for made in (*other_tables(tables), *map(state_table, tables))}
     with exclusive(settings.warehouse):
         attach(spark, settings, {*known, EARLIER})
-        set_up(spark, settings, tables, with_views=with_views)
-        fill(spark, settings, tables)
+        fill(spark, settings, tables, set_up(spark, settings, tables, with_views=with_views))
     return spark
 
 

@@ -191,6 +191,17 @@ def _restored(place: str) -> str:
     return f"{folder}/{stem}-restored{dot}{ending}"
 
 
+def bytes_since(location: str, since: float) -> int:
+    """The bytes of all objects below a location that were written after a time (seconds since 1970)."""
+    from pyarrow import fs
+
+    store = open_store(location)
+    found = store.files.get_file_info(fs.FileSelector(store.root, allow_not_found=True, recursive=True))
+    return sum(
+        info.size for info in found if info.type == fs.FileType.File and info.mtime.timestamp() > since
+    )
+
+
 def _list(store: Store, landing: str) -> list[str]:
     from pyarrow import fs
 
