@@ -8,7 +8,7 @@ small  the same with 10,000 objects of ten records.
 warm   a batch of 100 records in a session that has done some: processor time of Java and of this process,
        beside that of the bare Delta writes: one append to bronze, one MERGE, one append to the books, of rows
        that are made before the clock starts.
-keys   a batch of 100 random keys into tables of 10,000 and of a million rows.
+keys   a batch of 100 random keys into tables of 10,000 and of a million rows, with deletion vectors.
 wide   a batch of ten items of 15,000 attributes, and one of as many bytes in one attribute, in every table of
        change records.
 """
@@ -27,6 +27,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -40,12 +41,16 @@ from lakehouse.ingest.batch import Stream, process_batch
 from lakehouse.ingest.bronze import Reach, within
 from lakehouse.ingest.commits import append_once, same
 from lakehouse.ingest.sources import lines_of
+from lakehouse.local.session import stop_local_session
 from lakehouse.local.warehouse import local_settings, open_warehouse
 from lakehouse.sql.select import latest_of, select
 from lakehouse.table import Column
 from lakehouse.tables import TABLES, table
 
 CALLS = table("calls")
+FILE_BYTES = 16 * 1024 * 1024
+"""Largest file of a filled table: so that a million rows are some files, as a billion are many elsewhere."""
+
 TEXTS = (
     *("agentId", "agentName", "allocation", "direction", "file_name", "firstOrFollowUp", "medium", "program"),
     *("queueName", "sessionId", "siteName", "s3_bucket"),
@@ -114,10 +119,11 @@ def whole(landing: Path, folder: Path, rounds: int) -> dict[str, list[float]]:
 class Warm:
     """A session, and batches of 100 in it, by the project and as bare writes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, as_on_databricks: bool = False) -> None:
         (folder / "landing").mkdir(parents=True)
         self.folder = folder
-        self.settings = local_settings(folder / "warehouse", landing=str(folder / "landing"))
+        settings = local_settings(folder / "warehouse", landing=str(folder / "landing"))
+        self.settings = replace(settings, deletion_vectors=as_on_databricks)
         self.spark = open_warehouse(self.settings, (CALLS,), with_views=False)
         self.java = int(self.spark._jvm.java.lang.ProcessHandle.current().pid())  # type: ignore[union-attr]
         source = lines_of(self.settings, "calls")
@@ -195,6 +201,7 @@ class Warm:
             return f"{known.get(column.name, f'CAST({text} AS {column.type})')} AS `{column.name}`"
 
         columns = [made(column) for column in CALLS.all_columns]
+        self.spark.conf.set("spark.databricks.delta.optimize.maxFileSize", str(FILE_BYTES))
         self.spark.sql(f"DELETE FROM {name}")
         self.spark.range(rows).selectExpr(*columns).write.format("delta").mode("append").saveAsTable(name)
         self.spark.sql(f"OPTIMIZE {name}")
@@ -223,8 +230,12 @@ def main() -> None:
                 land(folder / what, records, objects, keys=records // 10, wide=wide)
                 print(f"{what}: {records:,} records in {objects:,} objects, whole commands, seconds")
                 show(whole(folder / what, folder / f"{what}-into", args.rounds))
-        if {"warm", "keys"} & set(args.what):
+        if "warm" in args.what:
             measure_warm(Warm(folder / "warm"), args)
+            stop_local_session()
+        if "keys" in args.what:
+            measure_keys(Warm(folder / "keys", as_on_databricks=True), args)
+            stop_local_session()
         if "wide" in args.what:
             measure_wide(folder / "wide", max(5, args.rounds))
 
@@ -233,23 +244,26 @@ def measure_warm(warm: Warm, args: argparse.Namespace) -> None:
     """Batches of 100 in one session."""
     for _ in range(12):
         warm.batch(keys=20_000)
-    if "warm" in args.what:
-        found: dict[str, list[tuple[float, float]]] = {"lakehouse": [], "bare writes": []}
-        for _ in range(max(5, args.rounds)):
-            found["lakehouse"].append(warm.batch(keys=20_000))
-            found["bare writes"].append(warm.bare(keys=20_000))
-        print("\nwarm: a batch of 100 records, medians")
-        ours, bare = median(found["lakehouse"]), median(found["bare writes"])
-        for name, (seconds, processor) in (("lakehouse", ours), ("bare writes", bare)):
-            print(f"  {name:24}{seconds:8.2f} s{processor:8.2f} s of processor")
-        print(f"  ratio {ours[1] / bare[1]:.2f} of processor, {ours[0] / bare[0]:.2f} of time")
-    if "keys" in args.what:
-        print("\nkeys: a batch of 100 random keys, by rows of the table, medians")
-        for rows in args.rows:
-            warm.fill(rows)
-            times = [warm.batch(keys=rows) for _ in range(max(5, args.rounds))]
-            seconds, processor = median(times)
-            print(f"  {rows:>12,} rows{seconds:8.2f} s{processor:8.2f} s of processor")
+    found: dict[str, list[tuple[float, float]]] = {"lakehouse": [], "bare writes": []}
+    for _ in range(max(5, args.rounds)):
+        found["lakehouse"].append(warm.batch(keys=20_000))
+        found["bare writes"].append(warm.bare(keys=20_000))
+    print("\nwarm: a batch of 100 records, medians")
+    ours, bare = median(found["lakehouse"]), median(found["bare writes"])
+    for name, (seconds, processor) in (("lakehouse", ours), ("bare writes", bare)):
+        print(f"  {name:24}{seconds:8.2f} s{processor:8.2f} s of processor")
+    print(f"  ratio {ours[1] / bare[1]:.2f} of processor, {ours[0] / bare[0]:.2f} of time")
+
+
+def measure_keys(warm: Warm, args: argparse.Namespace) -> None:
+    """Batches of 100 random keys into tables of some sizes, with deletion vectors, as on Databricks."""
+    for _ in range(8):
+        warm.batch(keys=20_000)
+    print("\nkeys: a batch of 100 random keys, by rows of the table, medians")
+    for rows in args.rows:
+        warm.fill(rows)
+        seconds, processor = median([warm.batch(keys=rows) for _ in range(max(5, args.rounds))])
+        print(f"  {rows:>12,} rows{seconds:8.2f} s{processor:8.2f} s of processor", flush=True)
 
 
 def measure_wide(folder: Path, rounds: int) -> None:
