@@ -228,6 +228,18 @@ def test_a_refused_change_that_the_table_holds_after_all_stays(lake: Lake) -> No
     assert [row.note for row in found] == ["older"]
 
 
+def test_history_keeps_what_was_before_a_change_that_was_turned_away(lake: Lake) -> None:
+    lake.land("items", item(6, "c", deleted=True))
+    lake.ingest_well()
+    before = lake.history(THINGS).localCheckpoint()
+    floors.record(lake.spark, lake.settings, THINGS, datetime(2026, 2, 1, tzinfo=UTC), datetime.now(UTC))
+    lake.spark.sql(f"DELETE FROM {lake.settings.table('silver', THINGS.name)} WHERE is_deleted")
+    lake.land("items", item(7, "c", note="late"), item(8, "c", note="later"))
+    lake.ingest_well()
+    assert lake.quarantine().where("reason = 'below_tombstone_floor'").count() == 1
+    assert_same(lake.history(THINGS), before)
+
+
 def test_a_rebuild_does_not_bring_purged_tombstones_back(lake: Lake) -> None:
     floors.record(lake.spark, lake.settings, THINGS, datetime(2026, 2, 1, tzinfo=UTC), datetime.now(UTC))
     lake.spark.sql(f"DELETE FROM {lake.settings.table('silver', THINGS.name)} WHERE is_deleted")

@@ -176,6 +176,20 @@ def test_rows_with_gained_columns_are_those_of_a_table_that_had_them_all_along(
     assert (row.sorted, row.again) == (["a", "b"], "many")
 
 
+def test_a_column_over_one_that_is_made_of_something_else_is_filled_too(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    twice = more_of(Column("twice", "bigint", "Twice the amount.", sql="amount * 2"))
+    lake = Lake(spark, tmp_path, (twice,))
+    lake.land("items", change(1, site="a", number="1", amount=1, other=5))
+    lake.ingest_well()
+    columns = tuple(dataclasses.replace(c, path="other") if c.name == "amount" else c for c in twice.columns)
+    lake.tables = (dataclasses.replace(twice, columns=columns),)
+    lake.set_up()
+    row = lake.rows(lake.tables[0])["a"]
+    assert (row.amount, row.twice) == (5, 10)
+
+
 def test_a_column_that_is_made_of_something_else_is_filled_anew(spark: SparkSession, tmp_path: Path) -> None:
     lake = Lake(spark, tmp_path, (ITEMS,))
     lake.land("items", change(1, site="a", number="1", note="old", remark="new"))

@@ -146,6 +146,12 @@ def test_what_was_set_aside_comes_back_whole_and_under_a_new_name(
     # The stream has read the empty one under the old name; and nothing is set aside any more.
     assert _kinds(tmp_path) == {}
     assert all_set_aside(store, "calls") == []
+    # What came back is not written over by another one, or by an empty twin.
+    again = set_aside(torn)
+    Path(again).write_bytes(whole)
+    with pytest.raises(ConfigurationError, match="has come back before"):
+        restore(again)
+    assert Path(back).read_bytes() == whole
 
 
 def test_restoring_refuses_what_was_not_set_aside(tmp_path: Path) -> None:

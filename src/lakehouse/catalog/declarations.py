@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -21,20 +22,23 @@ from lakehouse.table import Table
 
 
 def origins(table: Table) -> dict[str, str]:
-    """Each column, and a hash of what it is made of; what a transform makes cannot be told."""
-    return {
-        c.name: hashlib.sha256(
-            json.dumps([c.paths, c.sql, c.default, sorted(table.json_text)]).encode()
-        ).hexdigest()[:16]
-        for c in table.columns
-    }
+    """Each column, and a hash of what it is made of, the columns that its SQL names included.
+
+    What a transform makes cannot be told.
+    """
+    found: dict[str, str] = {}
+    for c in table.columns:
+        over = [found[name] for name in found if re.search(rf"\b{name}\b", f"{c.sql} {c.default}")]
+        made_of = json.dumps([c.paths, c.sql, c.default, sorted(table.json_text), *over])
+        found[c.name] = hashlib.sha256(made_of.encode()).hexdigest()[:16]
+    return found
 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What is noted of a table. `made_at` is a text, in UTC."""
+    """What is noted of a table. `made_at` is in microseconds: a timestamp would pass through a zone."""
 
-    made_at: str
+    made_at: int
     types: dict[str, str]
     origins: dict[str, str]
     to_fill: list[str]
@@ -51,8 +55,7 @@ class Declarations:
         """The newest note of every table."""
         noted = spark.table(settings.table("ops", "declarations")).select(
             "table_name",
-            # As text: a timestamp would be collected in the process's own zone.
-            *(F.col(name).cast("string").alias(name) for name in ("made_at", "noted_at")),
+            *(F.unix_micros(name).alias(name) for name in ("made_at", "noted_at")),
             *("types", "origins", "to_fill"),
         )
         found = sorted(noted.collect(), key=lambda row: row.noted_at)
@@ -106,15 +109,16 @@ class Declarations:
         if not changed:
             return
         schema = (
-            "table_name string, made_at string, types map<string,string>, origins map<string,string>, "
-            "to_fill array<string>, noted_at string"
+            "table_name string, made_at bigint, types map<string,string>, origins map<string,string>, "
+            "to_fill array<string>, noted_at bigint"
         )
         values = [(name, d.made_at, d.types, d.origins, d.to_fill, _now()) for name, d in changed.items()]
         frame = spark.createDataFrame(values, schema)
-        rows = frame.select(*(F.col(c.name).cast(c.type).alias(c.name) for c in ops.DECLARATIONS))
+        frame = frame.withColumns({name: F.timestamp_micros(name) for name in ("made_at", "noted_at")})
+        rows = frame.select(*(c.name for c in ops.DECLARATIONS))
         rows.write.format("delta").mode("append").saveAsTable(settings.table("ops", "declarations"))
         self.rows.update(changed)
 
 
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+def _now() -> int:
+    return round(datetime.now(UTC).timestamp() * 1_000_000)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from delta.tables import DeltaTable
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from lakehouse.catalog.declarations import Declarations
 from lakehouse.catalog.declared import Made, all_views, other_tables, state_table
@@ -65,6 +67,11 @@ def set_up(
     declarations = Declarations.read(spark, settings)
     # Noted before anything is altered: a run that is killed is finished by the next one.
     is_new = {t: not spark.catalog.tableExists(settings.table("silver", t.name)) for t in tables}
+    for table in tables:
+        if is_new[table] and table.name in declarations.rows:
+            # It was dropped, and fills itself from bronze: of this one no tombstone has been purged.
+            floors = DeltaTable.forName(spark, settings.table("ops", "floors"))
+            floors.delete(F.col("table_name") == table.name)
     declarations.note(spark, settings, is_new)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(lambda table: _create(spark, settings, state_table(table)), tables))

@@ -112,7 +112,7 @@ def _waiting(settings: Settings, tables: Iterable[Table]) -> int:
         place = settings.documents.get(source, f"{settings.landing}/{source}")
         commits = Path(settings.stream_folder(source)) / "checkpoint" / "commits"
         last = max((path.stat().st_mtime for path in commits.glob("[0-9]*")), default=0.0)
-        with suppress(OSError, ConfigurationError):  # its stream says what is wrong with it
+        with suppress(OSError, ValueError, ConfigurationError):  # its stream says what is wrong with it
             found += bytes_since(place, last)
     return found
 

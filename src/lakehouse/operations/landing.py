@@ -168,6 +168,11 @@ def restore(location: str) -> str:
             "or a version of it."
         )
     target = f"{match['landing']}/{_restored(match['place'])}"
+    if exists(store, target):
+        raise ConfigurationError(
+            f"{location} has come back before: see {store.url(target)}. Let an ingest read that one first; "
+            "if this is another one, land it under a name of its own."
+        )
     store.files.copy_file(store.root, target)
     store.files.delete_file(store.root)
     return store.url(target)

@@ -83,7 +83,8 @@ FROM versions WHERE (valid_to IS NULL OR valid_to > valid_from) AND (is_deleted 
 
 
 def turned_away(table: Table) -> str:
-    """The keys of which the tombstone floor refused a change: up to which sequence, and what the table holds.
+    """The keys of which the tombstone floor refused a change: up to which sequence, in which batches, and
+    what the table holds.
 
     A key that is not there may have been deleted, and its tombstone purged: nothing up to `upto` may bring it
     in. Of a key that is there all the same (a writer that worked by an older floor has brought it) what lies
@@ -91,12 +92,13 @@ def turned_away(table: Table) -> str:
     """
     key = f"to_json(array({', '.join(f't.`{name}`' for name in table.keys)}))"
     refused = (
-        f"SELECT key, max(sequence) AS upto FROM {{ops}}.refused WHERE table_name = {literal(table.name)} "  # noqa: S608
+        "SELECT key, max(sequence) AS upto, collect_set(concat(stream, '/', batch_id)) AS batches "  # noqa: S608
+        f"FROM {{ops}}.refused WHERE table_name = {literal(table.name)} "
         "AND reason = 'below_tombstone_floor' GROUP BY key"
     )
     return f"""
     WITH refused AS ({refused})
-    SELECT key, upto, coalesce(held, '') AS held FROM refused LEFT JOIN (
+    SELECT key, upto, batches, coalesce(held, '') AS held FROM refused LEFT JOIN (
       SELECT r.key, max(t._sequence) AS held
       FROM {{silver}}.`{table.name}` AS t JOIN refused AS r ON r.key = {key}
       GROUP BY r.key
@@ -106,20 +108,23 @@ def turned_away(table: Table) -> str:
 def versions(table: Table) -> str:
     """Each key and sequence in bronze once.
 
-    Where the latest change of a key was turned away, nothing of it shows but what the table holds; where a
-    later one came, it shows all that led there.
+    Where the latest change of a key was turned away, it does not show, nor what came with it and lies before
+    it; where a later one came, all shows that led there.
     """
     ignored = " AND NOT (is_deleted AND _delete_kind <=> 'ttl')" if table.ttl_deletes == "ignore" else ""
     return f"""(
     SELECT * FROM (
-      SELECT *, row_number() OVER (PARTITION BY _key, _sequence ORDER BY _source_file) AS _copy,
-        max(_sequence) OVER (PARTITION BY _key) AS _last
-      FROM {{bronze}}.`{table.source}`
-      WHERE _problem IS NULL AND _key IS NOT NULL{ignored}
-    ) AS b WHERE _copy = 1 AND NOT EXISTS (
-      SELECT 1 FROM ({turned_away(table)}
-      ) AS r WHERE r.key = b._key AND b._last <= r.upto AND b._sequence > r.held
-    )
+      SELECT *, row_number() OVER (PARTITION BY _key, _sequence ORDER BY _source_file) AS _copy
+      FROM (
+        SELECT *, max(_sequence) OVER (PARTITION BY _key) AS _last
+        FROM {{bronze}}.`{table.source}`
+        WHERE _problem IS NULL AND _key IS NOT NULL{ignored}
+      ) AS b WHERE NOT EXISTS (
+        SELECT 1 FROM ({turned_away(table)}
+        ) AS r WHERE r.key = b._key AND b._last <= r.upto AND b._sequence > r.held
+          AND (b._sequence = r.upto OR array_contains(r.batches, concat(b._stream, '/', b._batch_id)))
+      )
+    ) WHERE _copy = 1
   )"""  # noqa: S608 - declared names
 
 
