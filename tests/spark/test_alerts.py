@@ -25,7 +25,7 @@ from tests.spark.support import Lake
 from lakehouse.demo.metric_figures import DAY, MetricEvent
 from lakehouse.gold import entities
 from lakehouse.gold.alerts import SUBJECT, apply_conditions, metric_conditions
-from lakehouse.gold.followers import refresh_metrics
+from lakehouse.gold.entities import refresh_metrics
 from lakehouse.gold.tables import ENTITY, METRICS
 from lakehouse.tables.coaching_insights import coaching_insights
 from lakehouse.tables.metric_events import METRIC_EVENTS

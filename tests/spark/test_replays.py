@@ -14,8 +14,7 @@ from pyspark.sql import SparkSession
 from tests.spark.support import ITEMS, Lake, assert_rows, change
 
 from lakehouse.errors import StreamError
-from lakehouse.gold.run import ingest
-from lakehouse.ingest.runner import Batches
+from lakehouse.ingest.stream import Batches, ingest
 
 GOOD = [change(n, site=f"site {n % 7}", number=str(n % 3), note=f"note {n}", amount=n) for n in range(1, 30)]
 DELETES = [change(30 + n, deleted=True, site=f"site {n}", number="1") for n in range(3)]
