@@ -130,6 +130,12 @@ class Settings:
             raise ConfigurationError(f"{name!r} is no name for a table: use letters, digits, _ and -.")
         return f"{self.schema(layer)}.`{name}`"
 
+    def in_schemas(self, text: str) -> str:
+        """SQL in which `{bronze}`, `{silver}`, `{gold}`, `{ops}` stand for the schemas, with their names."""
+        for layer in LAYERS:
+            text = text.replace(f"{{{layer}}}", self.schema(layer))
+        return text
+
     def stream_folder(self, stream: str) -> str:
         """Where a stream has its checkpoint."""
         return f"{self.checkpoints}/bronze/{stream}"

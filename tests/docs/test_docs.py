@@ -31,11 +31,11 @@ from lakehouse.catalog.set_up import set_up
 from lakehouse.cli import cli
 from lakehouse.demo.run import ANALYSTS_QUERY, DAY
 from lakehouse.ingest.fill import fill
-from lakehouse.ingest.refused import BELOW_FLOOR
 from lakehouse.ingest.trigger import Trigger
 from lakehouse.local.query import read_only
 from lakehouse.operations import completeness, landing
 from lakehouse.settings import LAYERS
+from lakehouse.sql.views import BELOW_FLOOR
 from lakehouse.tables import TABLES, table
 
 ROOT = Path(__file__).parents[2]

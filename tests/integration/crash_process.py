@@ -221,8 +221,8 @@ def requeue_all(spark: Any, settings: Settings, table_name: str | None) -> Any:
     from lakehouse.aws.fresh import Reader
     from lakehouse.aws.objects import FolderObjects
     from lakehouse.aws.release import fresh_read
-    from lakehouse.ingest.refused import BELOW_FLOOR
     from lakehouse.operations.quarantine import Filter, requeue
+    from lakehouse.sql.views import BELOW_FLOOR
 
     landing, fresh = FolderObjects(Path(settings.landing)), None
     if table_name:

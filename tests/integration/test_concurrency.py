@@ -58,11 +58,11 @@ from lakehouse.aws.scan import ReadLimit, backfill_scan
 from lakehouse.catalog.set_up import set_up
 from lakehouse.ingest import floors
 from lakehouse.ingest.commits import retrying
-from lakehouse.ingest.refused import BELOW_FLOOR
 from lakehouse.ingest.stream import ingest
 from lakehouse.local.aws import LocalAws
 from lakehouse.operations.maintain import maintain
 from lakehouse.settings import LAYERS, Settings
+from lakehouse.sql.views import BELOW_FLOOR
 
 KEYS, SCANNED = 30, 12
 PARTS = 6

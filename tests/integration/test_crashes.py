@@ -40,13 +40,13 @@ from tests.spark.support import change, line, versions_of
 from lakehouse.aws.scan import ReadLimit
 from lakehouse.catalog.set_up import set_up
 from lakehouse.ingest import floors
-from lakehouse.ingest.refused import BELOW_FLOOR
 from lakehouse.ingest.stream import ingest
 from lakehouse.local.aws import LocalAws
 from lakehouse.local.warehouse import attach
 from lakehouse.operations.maintain import maintain
 from lakehouse.operations.rebuild import rebuild
 from lakehouse.settings import LAYERS, Settings
+from lakehouse.sql.views import BELOW_FLOOR
 
 SEED = 20261121
 OBJECTS, MAX_FILES = 4, 2

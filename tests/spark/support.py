@@ -144,10 +144,7 @@ def assert_same(one: DataFrame, other: DataFrame) -> None:
 
 def versions_of(spark: SparkSession, settings: Settings, table: Table) -> DataFrame:
     """Every version of every row of a table, out of bronze."""
-    text = select(table, versions(table))
-    for layer in LAYERS:
-        text = text.replace(f"{{{layer}}}", settings.schema(layer))
-    return spark.sql(text)
+    return spark.sql(settings.in_schemas(select(table, versions(table))))
 
 
 _kept = tempfile.TemporaryDirectory(prefix="lakes-")

@@ -22,10 +22,11 @@ from tests.spark.support import ITEMS, Lake
 
 from lakehouse.catalog import ops
 from lakehouse.catalog.bronze import CHANGES, DOCUMENTS
-from lakehouse.ingest.refused import BELOW_FLOOR, refusals
+from lakehouse.ingest.refused import refusals
 from lakehouse.report.dashboard import DAYS, dashboard
 from lakehouse.report.queries import queries
 from lakehouse.settings import LAYERS
+from lakehouse.sql.views import BELOW_FLOOR
 from lakehouse.tables import TABLES
 
 MADE = dashboard()

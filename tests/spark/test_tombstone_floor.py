@@ -16,8 +16,8 @@ from tests.spark.support import ITEMS, Lake, change
 from lakehouse.errors import StreamError
 from lakehouse.ingest import batch, floors, silver
 from lakehouse.ingest import stream as ingest
-from lakehouse.ingest.refused import BELOW_FLOOR
 from lakehouse.operations.maintain import Maintained, maintain
+from lakehouse.sql.views import BELOW_FLOOR
 from lakehouse.table import Table
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

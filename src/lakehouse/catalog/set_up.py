@@ -95,9 +95,7 @@ def refuse_earlier_layout(spark: SparkSession, settings: Settings) -> None:
 
 def create_view(spark: SparkSession, settings: Settings, layer: Layer, view: View) -> None:
     """Create or replace a view. Personal data in it is null for all but the readers of the settings."""
-    query, columns = view.query, ""
-    for name in LAYERS:
-        query = query.replace(f"{{{name}}}", settings.schema(name))
+    query, columns = settings.in_schemas(view.query), ""
     if settings.pii_readers is not None:
         columns, query = mask(query, spark.sql(query).columns, view.columns, settings.pii_readers)
     spark.sql(

@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from lakehouse.catalog.declarations import Declarations
 from lakehouse.ingest.changes import changes_of_documents, latest_documents
 from lakehouse.ingest.commits import retrying, same
-from lakehouse.settings import Layer, Settings
+from lakehouse.settings import Settings
 from lakehouse.sql.select import latest_of, select
 from lakehouse.sql.views import turned_away
 from lakehouse.table import Table
@@ -50,10 +50,7 @@ def all_latest(spark: SparkSession, settings: Settings, table: Table) -> DataFra
         found = latest_documents(reduce(DataFrame.unionByName, frames), table)
         return found.where(F.col(table.keys[0]).isNotNull()).select(names)
     bronze = settings.table("bronze", table.source)
-    away = turned_away(table)
-    layers: tuple[Layer, ...] = ("silver", "ops")
-    for layer in layers:
-        away = away.replace(f"{{{layer}}}", settings.schema(layer))
+    away = settings.in_schemas(turned_away(table))
     if not spark.sql(away).isEmpty():
         bronze = (
             f"(SELECT b.* FROM {bronze} AS b LEFT ANTI JOIN ({away}) AS r "  # noqa: S608 - declared names

@@ -11,11 +11,8 @@ from lakehouse.ingest.changes import changes_of_documents
 from lakehouse.ingest.commits import insert_missing, same
 from lakehouse.settings import Settings, literal
 from lakehouse.sql.select import NO_KEY, key_texts
-from lakehouse.sql.views import record_id
+from lakehouse.sql.views import BELOW_FLOOR, record_id
 from lakehouse.table import Table
-
-BELOW_FLOOR = "below_tombstone_floor"
-"""Reason of a record whose key may have had a tombstone that was purged."""
 
 
 def unusable(

@@ -93,14 +93,15 @@ def _note_snapshot(spark: SparkSession, settings: Settings, store: Store, source
         *found.missing.values(),
         *([_micros(found.since)] if found.since not in (None, BEGINNING) else []),
     ]
-    for folder in _newest_first(store, f"{store.root}/{change_record.BACKFILLS_FOLDER}/{source}"):
-        done = _read(store, f"{folder}/done.json")
+    # By their names the newest comes last.
+    for backfill in reversed(_inside(store, f"{store.root}/{change_record.BACKFILLS_FOLDER}/{source}")):
+        done = _read(store, f"{backfill.path}/done.json")
         if not done or _micros(done["time"]) <= max(bounds, default=-1):
             continue
         names = list(dict.fromkeys(done["objects"]))
         whole = len(_in_bronze(spark, settings, source, names)) == len(names)
         if whole and _reaches_back(spark, settings, store, source, datetime.fromisoformat(done["time"])):
-            note(spark, settings, source, done["time"], f"snapshot {folder.rpartition('/')[2]}")
+            note(spark, settings, source, done["time"], f"snapshot {backfill.base_name}")
             return
 
 
@@ -135,25 +136,19 @@ def _reaches_back(
 
 def _landed_at(store: Store, source: str) -> Iterator[datetime]:
     """When each object in the day and hour folders of a source landed, the oldest hours first."""
-    from pyarrow import fs
-
-    def inside(folder: str) -> list[Any]:
-        found: list[Any] = store.files.get_file_info(fs.FileSelector(folder, allow_not_found=True))
-        return sorted(found, key=lambda info: info.path)
-
-    for day in inside(f"{store.root}/{source}"):
+    for day in _inside(store, f"{store.root}/{source}"):
         if not day.is_file and change_record.UNDATED_FOLDER.split("/")[0] not in day.path:
-            for hour in inside(day.path):
+            for hour in _inside(store, day.path):
                 if not hour.is_file:
-                    yield from (info.mtime for info in inside(hour.path) if info.is_file)
+                    yield from (info.mtime for info in _inside(store, hour.path) if info.is_file)
 
 
-def _newest_first(store: Store, folder: str) -> list[str]:
-    """What lies in a folder, the last by name first."""
+def _inside(store: Store, folder: str) -> list[Any]:
+    """What lies in a folder, by name; nothing where there is none."""
     from pyarrow import fs
 
-    found = store.files.get_file_info(fs.FileSelector(folder, allow_not_found=True))
-    return sorted((info.path for info in found), reverse=True)
+    found: list[Any] = store.files.get_file_info(fs.FileSelector(folder, allow_not_found=True))
+    return sorted(found, key=lambda info: info.path)
 
 
 def _read(store: Store, path: str) -> dict[str, Any]:

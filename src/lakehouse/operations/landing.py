@@ -180,13 +180,8 @@ def restore(location: str) -> str:
 
 def all_set_aside(store: Store, source: str) -> list[str]:
     """The objects of a source that are set aside; what was restored may have left its folders behind."""
-    from pyarrow import fs
-
     folder = f"{store.root}/{change_record.SET_ASIDE_FOLDER}"
-    found = store.files.get_file_info(
-        fs.FileSelector(f"{folder}/{source}", allow_not_found=True, recursive=True)
-    )
-    return sorted(info.path[len(folder) + 1 :] for info in found if info.type == fs.FileType.File)
+    return sorted(info.path[len(folder) + 1 :] for info in _objects(store, f"{folder}/{source}"))
 
 
 def _restored(place: str) -> str:
@@ -198,30 +193,27 @@ def _restored(place: str) -> str:
 
 def bytes_since(location: str, since: float) -> int:
     """The bytes of all objects below a location that were written after a time (seconds since 1970)."""
+    store = open_store(location)
+    return sum(info.size for info in _objects(store, store.root) if info.mtime.timestamp() > since)
+
+
+def _objects(store: Store, folder: str, *, may_be_missing: bool = True) -> list[fs.FileInfo]:
+    """Every object below a folder; raises FileNotFoundError for one that must be there and is not."""
     from pyarrow import fs
 
-    store = open_store(location)
-    found = store.files.get_file_info(fs.FileSelector(store.root, allow_not_found=True, recursive=True))
-    return sum(
-        info.size for info in found if info.type == fs.FileType.File and info.mtime.timestamp() > since
-    )
+    found = store.files.get_file_info(fs.FileSelector(folder, allow_not_found=may_be_missing, recursive=True))
+    return [info for info in found if info.type == fs.FileType.File]
 
 
 def _list(store: Store, landing: str) -> list[str]:
-    from pyarrow import fs
-
     try:
-        found = store.files.get_file_info(fs.FileSelector(store.root, recursive=True))
+        found = _objects(store, store.root, may_be_missing=False)
     except FileNotFoundError:
         raise ConfigurationError(
             f"Nothing lies at {landing}. Check the path, the bucket and the prefix."
         ) from None
     below = len(store.root) + 1
-    return sorted(
-        info.path
-        for info in found
-        if info.type == fs.FileType.File and info.path[below:].partition("/")[0] not in _OURS
-    )
+    return sorted(info.path for info in found if info.path[below:].partition("/")[0] not in _OURS)
 
 
 def _look(store: Store, path: str, sources: Sequence[str]) -> Finding | None:

@@ -26,8 +26,8 @@ from lakehouse.catalog import ops
 from lakehouse.errors import ConfigurationError, QuarantineIdError
 from lakehouse.ingest.commits import retrying
 from lakehouse.ingest.lease import exclusive
-from lakehouse.ingest.refused import BELOW_FLOOR
 from lakehouse.settings import Settings
+from lakehouse.sql.views import BELOW_FLOOR
 from lakehouse.table import Table
 
 Status = Literal["open", "requeued", "discarded"]

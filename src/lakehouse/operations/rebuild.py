@@ -28,6 +28,7 @@ from lakehouse.ingest.lease import Lease, exclusive, lease
 from lakehouse.ingest.stream import stream_names
 from lakehouse.operations import completeness
 from lakehouse.settings import Settings
+from lakehouse.sql.views import BELOW_FLOOR
 from lakehouse.table import Table
 
 
@@ -157,7 +158,7 @@ def _judge_anew(spark: SparkSession, settings: Settings, table: Table) -> None:
                 set={"reason": F.col("s.reason"), "detail": F.col("s.detail")},
             )
             .whenNotMatchedInsertAll()
-            .whenNotMatchedBySourceDelete(condition=mine & (F.col("t.reason") != refused.BELOW_FLOOR))
+            .whenNotMatchedBySourceDelete(condition=mine & (F.col("t.reason") != BELOW_FLOOR))
             .execute()
         )
 

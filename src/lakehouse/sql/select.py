@@ -228,6 +228,18 @@ def _lines(parts: list[str], indent: int = 4) -> str:
     return (",\n" + " " * indent).join(parts)
 
 
+def counting(ttl_deletes: str, where: str = "true") -> str:
+    """The condition of the rows of bronze that a table is made of.
+
+    Args:
+        ttl_deletes: as of the table. where: a condition on them beside.
+    """
+    usable = f"_problem IS NULL AND _key IS NOT NULL AND ({where})"
+    if ttl_deletes == "ignore":
+        usable += " AND NOT (is_deleted AND _delete_kind <=> 'ttl')"
+    return usable
+
+
 def latest_of(bronze: str, where: str, *, ttl_deletes: str = "apply") -> str:
     """The latest change of every key among rows of bronze, for `select`.
 
@@ -239,14 +251,11 @@ def latest_of(bronze: str, where: str, *, ttl_deletes: str = "apply") -> str:
         where: a condition on its rows.
         ttl_deletes: as of the table; with `ignore` expiries take no part.
     """
-    counting = f"_problem IS NULL AND _key IS NOT NULL AND ({where})"
-    if ttl_deletes == "ignore":
-        counting += " AND NOT (is_deleted AND _delete_kind <=> 'ttl')"
     newest = "row_number() OVER (PARTITION BY _key ORDER BY _sequence DESC) AS _newest"
     return f"""(
     SELECT * FROM (
       SELECT *, {newest}
       FROM {bronze}
-      WHERE {counting}
+      WHERE {counting(ttl_deletes, where)}
     ) WHERE _newest = 1
   )"""  # noqa: S608 - names of our own

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 
 from lakehouse import change_record
 from lakehouse.settings import literal
-from lakehouse.sql.select import select
+from lakehouse.sql.select import counting, select
 from lakehouse.table import Table
+
+BELOW_FLOOR = "below_tombstone_floor"
+"""Reason of a record whose key may have had a tombstone that was purged."""
 
 OBJECT = rf"(({change_record.QUARANTINE_FOLDER}/)?[^/]+/dt=[^/]+/HH=[^/]+/[^/]+)$"
 """The object of a record below the landing location, whose own place may change."""
@@ -94,7 +97,7 @@ def turned_away(table: Table) -> str:
     refused = (
         "SELECT key, max(sequence) AS upto, collect_set(concat(stream, '/', batch_id)) AS batches "  # noqa: S608
         f"FROM {{ops}}.refused WHERE table_name = {literal(table.name)} "
-        "AND reason = 'below_tombstone_floor' GROUP BY key"
+        f"AND reason = {literal(BELOW_FLOOR)} GROUP BY key"
     )
     return f"""
     WITH refused AS ({refused})
@@ -111,14 +114,13 @@ def versions(table: Table) -> str:
     Where the latest change of a key was turned away, it does not show, nor what came with it and lies before
     it; where a later one came, all shows that led there.
     """
-    ignored = " AND NOT (is_deleted AND _delete_kind <=> 'ttl')" if table.ttl_deletes == "ignore" else ""
     return f"""(
     SELECT * FROM (
       SELECT *, row_number() OVER (PARTITION BY _key, _sequence ORDER BY _source_file) AS _copy
       FROM (
         SELECT *, max(_sequence) OVER (PARTITION BY _key) AS _last
         FROM {{bronze}}.`{table.source}`
-        WHERE _problem IS NULL AND _key IS NOT NULL{ignored}
+        WHERE {counting(table.ttl_deletes)}
       ) AS b WHERE NOT EXISTS (
         SELECT 1 FROM ({turned_away(table)}
         ) AS r WHERE r.key = b._key AND b._last <= r.upto AND b._sequence > r.held
