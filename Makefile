@@ -22,7 +22,8 @@ demo: ## The whole chain on this machine
 
 check-extra: ## The wheel and the writer's archive build, its template stands up to every linter, the report in a browser; what takes minutes
 	uv run python tests/sam/tools.py
-	LAKEHOUSE_TOOLS=required uv run pytest -q -m extra
+	LAKEHOUSE_TOOLS=required uv run pytest -q -m "extra and not alone"
+	uv run pytest -q -n0 -m "extra and alone"
 
 prove: ## The proofs at full size; what they measure goes into docs/proof.md
 	rm -f .proof.jsonl

@@ -30,7 +30,7 @@ from lakehouse.ingest import floors
 from lakehouse.tables import TABLES
 from lakehouse.tables.scorecards import SCORECARDS
 
-pytestmark = [pytest.mark.extra, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.extra, pytest.mark.alone, pytest.mark.timeout(1800)]
 """A server, its client and a classic session at once: three minutes."""
 
 ROOT = Path(__file__).resolve().parents[2]

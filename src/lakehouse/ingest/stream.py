@@ -20,6 +20,8 @@ from pathlib import Path
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.streaming.query import StreamingQuery
+from pyspark.sql.streaming.readwriter import DataStreamWriter
 
 from lakehouse import change_record
 from lakehouse.catalog.bronze import WRITER_QUARANTINE
@@ -45,6 +47,9 @@ RESTART_SECONDS = (10.0, 300.0)
 _starting = threading.Lock()
 """Held by the stream that starts. Over Connect a start makes the process that its batches run in, for which
 Spark waits no longer than 10 s: of many at once, on a few cores, none would be in time."""
+
+STARTS = 5
+"""How often a stream is started whose process was not in time."""
 
 log = logging.getLogger(__name__)
 
@@ -278,8 +283,7 @@ def _run(
             if trigger.every
             else writer.trigger(availableNow=True)
         )
-        with _starting:
-            query = writer.start()
+        query = _started(writer)
         last_batch, looked = -1, time.monotonic()
         at_work_since = looked
         asked_at: int | None = None
@@ -310,6 +314,20 @@ def _run(
             raise
         finally:
             query.stop()
+
+
+def _started(writer: DataStreamWriter) -> StreamingQuery:
+    """Start a stream; again if a busy machine had its process not ready in time, before anything was read."""
+    for _ in range(STARTS - 1):
+        try:
+            with _starting:
+                return writer.start()
+        except PySparkException as error:
+            if "Python worker failed to connect back" not in str(error):
+                raise
+            log.warning("Spark has not waited for the process of a stream's batches; starting it again")
+    with _starting:
+        return writer.start()
 
 
 def _sum(spark: SparkSession, stream: Stream) -> dict[str, Batches]:
