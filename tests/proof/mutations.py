@@ -30,6 +30,7 @@ COPIED = ("src", "lambda", "jobs", "tests", "pyproject.toml")
 BATCH, SILVER, CHANGES = (f"src/lakehouse/ingest/{name}.py" for name in ("batch", "silver", "changes"))
 BOOKS, COMMITS, FLOORS = (f"src/lakehouse/ingest/{name}.py" for name in ("books", "commits", "floors"))
 STREAM, FILL = "src/lakehouse/ingest/stream.py", "src/lakehouse/ingest/fill.py"
+SOURCES = "src/lakehouse/ingest/sources.py"
 SELECT, VIEWS = "src/lakehouse/sql/select.py", "src/lakehouse/sql/views.py"
 REBUILD, SNAPSHOT = "src/lakehouse/operations/rebuild.py", "src/lakehouse/aws/snapshot.py"
 COMPLETENESS = "src/lakehouse/operations/completeness.py"
@@ -48,6 +49,7 @@ BELOW = FLOOR + "test_below_the_floor_an_unknown_key_is_quarantined_and_a_known_
 REPLAY = "tests/spark/test_replays.py::"
 HISTORY = "tests/spark/test_history.py::"
 COUNTER = "tests/spark/test_counter_examples.py::"
+RESTORED_WHOLE = "test_a_stream_that_was_restored_whole_does_not_pass_over_a_document_rewritten_meanwhile"
 REBUILT = "tests/spark/test_rebuild.py::"
 DOCUMENT = REBUILT + "test_a_table_of_documents_is_rebuilt_from_every_version_that_came"
 KEPT_OUT = REBUILT + "test_what_the_floor_refused_stays_out_and_a_tombstone_that_bronze_lacks_stays_in"
@@ -462,8 +464,32 @@ MUTATIONS = (
         "a rebuild leaves out what the floor refused",
         "what one batch was refused and another one wrote is left out",
         FILL,
-        ((" AND b._sequence > r.held)", ")"),),
+        (("AND b._sequence <= r.upto AND b._sequence > r.held ", "AND b._sequence <= r.upto "),),
         (REBUILT + "test_a_refused_change_that_the_table_holds_after_all_stays",),
+    ),
+    Mutation(
+        "rebuild-loses-what-was-released",
+        "a rebuild leaves out what the floor refused",
+        "what came after a refusal, and sorts below it, is left out too",
+        FILL,
+        (("AND (b._sequence = r.upto OR b._first_at <= r.refused_at))", ")"),),
+        (
+            REBUILT
+            + "test_a_row_that_a_fresh_read_released_is_rebuilt_though_it_sorts_below_what_was_refused",
+        ),
+    ),
+    Mutation(
+        "rewritten-document-passes-for-its-batch",
+        "a batch that bronze has is the very same",
+        "documents are compared by their paths alone",
+        SOURCES,
+        (
+            (
+                'F.col("path").alias("_source_file"), F.col("modificationTime").alias("_modified_at")\n',
+                'F.col("path").alias("_source_file")\n',
+            ),
+        ),
+        (COUNTER + RESTORED_WHOLE,),
     ),
     Mutation(
         "rebuild-brings-back-what-was-purged",

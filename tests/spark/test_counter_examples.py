@@ -102,6 +102,26 @@ def test_a_checkpoint_that_was_restored_and_makes_the_same_batches_goes_on(
     assert lake.bronze("items").count() == 3
 
 
+def test_a_stream_that_was_restored_whole_does_not_pass_over_a_document_rewritten_meanwhile(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    lake = Lake(spark, tmp_path, (TRANSCRIPTS,))
+    folder = Path(lake.settings.stream_folder("transcripts"))
+    lake.write_document("z.json", {"results": {"audio_duration": 1}}, mtime=1_767_000_000)
+    lake.ingest_well()
+    shutil.copytree(folder, tmp_path / "yesterday")
+    lake.write_document("a.json", {"results": {"audio_duration": 5}}, mtime=1_767_000_010)
+    lake.ingest_well()
+    shutil.rmtree(folder)
+    shutil.copytree(tmp_path / "yesterday", folder)
+    lake.write_document("a.json", {"results": {"audio_duration": 7}}, mtime=1_767_000_020)
+    # The batch of that number, and of that path, is another one: Delta would skip its append.
+    assert isinstance(lake.ingest()["transcripts"].error, CheckpointError)
+    for result in ingest(spark, lake.settings, (TRANSCRIPTS,), from_the_beginning=True):
+        assert result.error is None
+    assert lake.rows(TRANSCRIPTS)["a"].duration_seconds == 7.0
+
+
 def test_a_delete_of_unknown_time_before_its_older_update_with_a_floor(
     spark: SparkSession, tmp_path: Path
 ) -> None:

@@ -204,11 +204,16 @@ def test_a_refused_change_that_the_table_holds_after_all_stays(lake: Lake) -> No
     lake.land("items", item(8, "late", note="it"))
     lake.ingest_well()
     right = lake.content(THINGS).localCheckpoint()
-    refused = lake.settings.table("ops", "refused")
-    lake.spark.sql(
-        f"INSERT INTO {refused} (quarantine_id, table_name, source, key, sequence, reason) VALUES "
-        f"('x', 'items', 'items', '[\"p\",\"late\"]', '{sequence(8)}', 'below_tombstone_floor')"
-    )
+
+    def refuse(number: str, at: str) -> None:
+        lake.spark.sql(
+            f"INSERT INTO {lake.settings.table('ops', 'refused')} "
+            "(quarantine_id, table_name, source, key, sequence, reason, refused_at) VALUES "
+            f"('{number}', 'items', 'items', '[\"p\",\"{number}\"]', '{at}', 'below_tombstone_floor', "
+            "current_timestamp())"
+        )
+
+    refuse("late", sequence(8))
     history = lake.history(THINGS).localCheckpoint()
     rebuild(lake.spark, lake.settings, THINGS, complete=True)
     assert_same(lake.content(THINGS), right)
@@ -220,12 +225,47 @@ def test_a_refused_change_that_the_table_holds_after_all_stays(lake: Lake) -> No
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("lakehouse.ingest.silver.merge", lambda *_, **__: 1 / 0)
         assert lake.ingest()["items"].error is not None
-    lake.spark.sql(
-        f"INSERT INTO {refused} (quarantine_id, table_name, source, key, sequence, reason) VALUES "
-        f"('y', 'items', 'items', '[\"p\",\"later\"]', '{sequence(11)}', 'below_tombstone_floor')"
-    )
+    refuse("later", sequence(11))
     found = all_latest(lake.spark, lake.settings, THINGS).where("number = 'later'").collect()
     assert [row.note for row in found] == ["older"]
+
+
+def test_a_row_that_a_fresh_read_released_is_rebuilt_though_it_sorts_below_what_was_refused(
+    lake: Lake,
+) -> None:
+    floors.record(lake.spark, lake.settings, THINGS, datetime(2026, 2, 1, tzinfo=UTC), datetime.now(UTC))
+    lake.land("items", item(8, "back", note="older"), item(9, "back", note="late"))
+    lake.ingest_well()
+    fresh = item(SNAPSHOT, "back", note="fresh") | {"_approxStreamTs": to_ms("2026-11-01T00:00:00Z")}
+    lake.land("items", fresh)
+    lake.ingest_well()
+    right = lake.content(THINGS).localCheckpoint()
+    assert right.where("number = 'back' AND note = 'fresh'").count() == 1
+    lake.spark.sql(f"DELETE FROM {lake.settings.table('silver', THINGS.name)} WHERE number = 'back'")
+    assert rebuild(lake.spark, lake.settings, THINGS, complete=True).written == 1
+    assert_same(lake.content(THINGS), right)
+
+
+def test_an_expiry_that_the_table_ignores_by_now_is_no_tombstone_after_a_rebuild(lake: Lake) -> None:
+    lake.land("items", item(6, "c", deleted=True) | {"_deleteKind": "ttl"}, item(6, "a", deleted=True))
+    lake.ingest_well()
+    ignoring = dataclasses.replace(THINGS, ttl_deletes="ignore")
+    assert rebuild(lake.spark, lake.settings, ignoring, complete=True).written == 1
+    rows = {row.number: (row.note, row.is_deleted) for row in lake.state(ignoring).collect()}
+    assert rows == {"a": (None, True), "b": (None, True), "c": ("one", False)}
+
+
+def test_a_log_that_was_dropped_is_complete_no_more(lake: Lake) -> None:
+    completeness.note(lake.spark, lake.settings, "items", completeness.BEGINNING, "somebody's word")
+    lake.set_up()
+    assert completeness.known(lake.spark, lake.settings, "items").since == completeness.BEGINNING
+    lake.spark.sql(f"DROP TABLE {lake.settings.table('bronze', 'items')}")
+    shutil.rmtree(lake._place("bronze") / "items", ignore_errors=True)
+    lake.set_up()
+    right = lake.content(THINGS).localCheckpoint()
+    with pytest.raises(IncompleteBronzeError):
+        rebuild(lake.spark, lake.settings, THINGS)
+    assert_same(lake.content(THINGS), right)
 
 
 def test_history_keeps_what_was_before_a_change_that_was_turned_away(lake: Lake) -> None:
@@ -328,6 +368,12 @@ def test_an_object_that_was_set_aside_is_missing_until_it_is_back_or_something_n
     lake.land("items", item(7, "a", note="three"), name="torn-restored.ndjson.gz")
     lake.ingest_well()
     assert known() == ("beginning", set())
+    # What came back was torn again, and comes back once more.
+    twice = set_aside("twice"), set_aside("twice-restored")
+    assert known() == ("beginning", set(twice))
+    lake.land("items", item(8, "a", note="four"), name="twice-restored-restored.ndjson.gz")
+    lake.ingest_well()
+    assert known() == ("beginning", set())
     # A snapshot covers what was missing before it, and nothing else does.
     gone = set_aside("gone")
     landing = FolderObjects(Path(lake.settings.landing))
@@ -349,8 +395,10 @@ def test_a_table_of_documents_is_rebuilt_from_every_version_that_came(
     lake.write_document("parsed.json", pca, mtime=1_767_000_000, below=lake.pca)
     lake.write_document("strange.json", {"neither": "nor"}, mtime=1_767_000_000)
     lake.ingest_well()
+    lake.write_document("a.json", {"results": {"audio_duration": 6}}, mtime=1_767_000_005)
+    lake.ingest_well()
     right = lake.content(TRANSCRIPTS).localCheckpoint()
-    assert right.count() == 2
+    assert sorted(row.duration_seconds for row in right.collect()) == [6.0, 7.0]
     name = lake.settings.table("silver", TRANSCRIPTS.name)
     spark.table(name).limit(0).write.format("delta").mode("overwrite").saveAsTable(name)
     shutil.rmtree(lake.documents)

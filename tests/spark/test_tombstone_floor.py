@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,7 +94,7 @@ def one(unused: Iterator[One]) -> One:
 
 def test_a_purge_takes_two_steps_a_day_apart(one: One) -> None:
     retired = NOW - timedelta(days=14)
-    plan = Maintained(one.table.name, 3, 1, 0, None, retired.strftime("%Y-%m-%dT%H:%M:%SZ"), 0)
+    plan = Maintained(one.table.name, 3, 1, 0, None, retired.strftime("%Y-%m-%dT%H:%M:%SZ"), False, 0)
     before = one.lake.versions()
     assert one.maintain(NOW, dry_run=True) == plan
     assert one.lake.versions() == before
@@ -237,6 +238,23 @@ def test_each_table_has_a_retention_and_a_floor_of_its_own(one: One, unused: Ite
     other.ingest(_change("unknown", 1, OLD, "it"))
     assert other.rows()["unknown"] == "it"
     assert other.quarantined() == []
+
+
+def test_the_floor_of_a_table_that_is_behind_stays_until_it_has_what_its_sibling_has(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    sibling = dataclasses.replace(ITEMS, name="sibling")
+    lake = Lake(spark, tmp_path, (ITEMS, sibling))
+    lake.land("items", _change("gone", 1, OLD))
+    lake.ingest_well()
+    lake.land("items", _change("late", 1, OLD, "it"))
+    lake.ingest_well(ITEMS)
+    done = maintain(spark, lake.settings, [ITEMS, sibling], now=NOW)
+    assert [(d.behind, d.raised_to is None) for d in done] == [(False, False), (True, True)]
+    lake.ingest_well()
+    assert lake.rows(sibling)["late"].note == "it"
+    (done_again,) = maintain(spark, lake.settings, [sibling], now=NOW)
+    assert (done_again.behind, done_again.raised_to) == (False, done[0].raised_to)
 
 
 def test_a_key_that_is_there_twice_is_told(one: One) -> None:

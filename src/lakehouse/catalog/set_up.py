@@ -63,15 +63,19 @@ def set_up(
     refuse_earlier_layout(spark, settings)
     others, views = tuple(other_tables(tables)), tuple(all_views(tables)) if with_views else ()
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(lambda made: _create(spark, settings, made), others))
+        made = pool.map(lambda other: _create(spark, settings, other), others)
+        anew = {(other.layer, other.name) for other, is_new in zip(others, made, strict=True) if is_new}
+    if ("ops", "completeness") not in anew:
+        # A log that was dropped begins anew: what was noted of it is true no more.
+        logs = [name for layer, name in anew if layer == "bronze"]
+        _forget(spark, settings, "completeness", "source", logs)
     declarations = Declarations.read(spark, settings)
     # Noted before anything is altered: a run that is killed is finished by the next one.
     is_new = {t: not spark.catalog.tableExists(settings.table("silver", t.name)) for t in tables}
     for table in tables:
         if is_new[table] and table.name in declarations.rows:
             # It was dropped, and fills itself from bronze: of this one no tombstone has been purged.
-            floors = DeltaTable.forName(spark, settings.table("ops", "floors"))
-            floors.delete(F.col("table_name") == table.name)
+            _forget(spark, settings, "floors", "table_name", [table.name])
     declarations.note(spark, settings, is_new)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(lambda table: _create(spark, settings, state_table(table)), tables))
@@ -134,8 +138,15 @@ def mask(query: str, shown: Sequence[str], declared: Iterable[Column], readers: 
     return f" ({', '.join(columns)})", f"SELECT {', '.join(values)} FROM (\n{query}\n)"  # noqa: S608 - declared
 
 
-def _create(spark: SparkSession, settings: Settings, made: Made) -> None:
-    """Create a table, or add the columns that it lacks."""
+def _forget(spark: SparkSession, settings: Settings, ops: str, column: str, names: Sequence[str]) -> None:
+    """Delete what a table of ops notes of what is made anew."""
+    noted, mine = settings.table("ops", ops), F.col(column).isin(*names)
+    if names and not spark.table(noted).where(mine).isEmpty():
+        DeltaTable.forName(spark, noted).delete(mine)
+
+
+def _create(spark: SparkSession, settings: Settings, made: Made) -> bool:
+    """Create a table, or add the columns that it lacks; whether it was created."""
     full = settings.table(made.layer, made.name)
     if not spark.catalog.tableExists(full):
         wanted = PROPERTIES | {"delta.enableDeletionVectors": str(settings.deletion_vectors).lower()}
@@ -147,11 +158,12 @@ def _create(spark: SparkSession, settings: Settings, made: Made) -> None:
             f"CLUSTER BY ({clustering}) COMMENT {literal(made.comment)} TBLPROPERTIES ({properties})"
             f"{_location(settings, made.layer, made.name)}"
         )
-        return
+        return True
     present = {c.lower() for c in spark.table(full).columns}
     missing = [c for c in made.columns if c.name not in present]
     if missing:
         spark.sql(f"ALTER TABLE {full} ADD COLUMNS ({', '.join(map(_definition, missing))})")
+    return False
 
 
 def _definition(column: Column) -> str:

@@ -288,9 +288,9 @@ def _check_same_objects(stream: Stream, batch: DataFrame, rows: DataFrame, batch
     What the batch reads now must be there; what is there, the batch must name. A document that was rewritten
     or removed since is named by the batch, and read no more.
     """
-    there = _of_batch(batch.sparkSession, stream, batch_id).select("_source_file").distinct()
-    now = rows.select("_source_file").distinct()
     named = stream.source.names(batch)
+    there = _of_batch(batch.sparkSession, stream, batch_id).select(named.columns).distinct()
+    now = rows.select(named.columns).distinct()
     strange = now.exceptAll(there).union(there.exceptAll(named)).limit(1).collect()
     if strange:
         raise CheckpointError(stream.name, stream.folder, batch_id, strange[0][0])

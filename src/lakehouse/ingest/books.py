@@ -14,6 +14,7 @@ from lakehouse.ingest import floors
 from lakehouse.ingest.bronze import Reach
 from lakehouse.ingest.silver import Applied
 from lakehouse.settings import Settings
+from lakehouse.table import Table
 
 
 def page(
@@ -105,6 +106,12 @@ def behind(marks: Mapping[str, int], heads: Mapping[str, int]) -> list[Reach]:
         for stream, head in sorted(heads.items())
         if head > marks.get(stream, -1)
     ]
+
+
+def is_behind(spark: SparkSession, settings: Settings, table: Table) -> bool:
+    """Whether other tables of the table's source have applied batches that it has not."""
+    known = progress(spark, settings, table.source)
+    return bool(behind(known.marks.get(table.name, {}), known.heads))
 
 
 def has_applied(spark: SparkSession, settings: Settings, stream: str, batch_id: int) -> set[str | None]:

@@ -52,9 +52,12 @@ def all_latest(spark: SparkSession, settings: Settings, table: Table) -> DataFra
     bronze = settings.table("bronze", table.source)
     away = settings.in_schemas(turned_away(table))
     if not spark.sql(away).isEmpty():
+        # Not what came later and was taken, as a fresh read is: it may sort below what was turned away.
+        first = "min(_loaded_at) OVER (PARTITION BY _key, _sequence) AS _first_at"
         bronze = (
-            f"(SELECT b.* FROM {bronze} AS b LEFT ANTI JOIN ({away}) AS r "  # noqa: S608 - declared names
-            "ON r.key = b._key AND b._sequence <= r.upto AND b._sequence > r.held)"
+            f"(SELECT b.* FROM (SELECT *, {first} FROM {bronze}) AS b LEFT ANTI JOIN ({away}) AS r "  # noqa: S608
+            "ON r.key = b._key AND b._sequence <= r.upto AND b._sequence > r.held "
+            "AND (b._sequence = r.upto OR b._first_at <= r.refused_at))"
         )
     return spark.sql(select(table, latest_of(bronze, "true", ttl_deletes=table.ttl_deletes))).select(names)
 

@@ -72,7 +72,8 @@ class Source(Protocol):
         """The rows of one batch: `value`, `_source_file`, or the columns of a document."""
 
     def names(self, batch: DataFrame) -> DataFrame:
-        """`_source_file` of every object that one batch names."""
+        """`_source_file` of every object that one batch names; with `_modified_at`, where the batch itself
+        has it. (Auto Loader's is that of the object as it is now.)"""
 
 
 def source_of(settings: Settings, name: str, state: str) -> Source | None:
@@ -229,7 +230,9 @@ class _LocalDocuments:
         return _documents(named, self.root)
 
     def names(self, batch: DataFrame) -> DataFrame:
-        return batch.select(F.col("path").alias("_source_file")).distinct()
+        return batch.select(
+            F.col("path").alias("_source_file"), F.col("modificationTime").alias("_modified_at")
+        ).distinct()
 
     def _read(self, spark: SparkSession) -> DataFrame:
         reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true")

@@ -6,6 +6,7 @@ It is noted in ops.completeness while landing can still tell, as landed objects 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -51,10 +52,11 @@ def known(spark: SparkSession, settings: Settings, source: str) -> Known:
     gaps = {
         row.basis.removeprefix(_SET_ASIDE): row.at for row in rows if row.since is None and row.at >= covered
     }
-    back = _in_bronze(spark, settings, source, list(gaps), restored=True) if gaps else set()
+    first = {name: re.sub(RESTORED, ".", name) for name in gaps}
+    back = _in_bronze(spark, settings, source, [*first.values()], restored=True) if gaps else set()
     return Known(
         newest.since if newest is not None else None,
-        {name: at for name, at in gaps.items() if name not in back},
+        {name: at for name, at in gaps.items() if first[name] not in back},
     )
 
 

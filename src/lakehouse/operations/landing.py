@@ -138,8 +138,8 @@ def set_aside(location: str) -> str:
     return store.url(target)
 
 
-RESTORED = r"-restored\."
-"""Where the name of an object that came back differs from the one that it was set aside under (a dot)."""
+RESTORED = r"(-restored)+\."
+"""Where the name of an object that came back, once or again, differs from its first one (a dot)."""
 
 
 def restore(location: str) -> str:

@@ -17,7 +17,7 @@ from delta.tables import DeltaTable
 from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 
-from lakehouse.ingest import floors
+from lakehouse.ingest import books, floors
 from lakehouse.ingest.commits import retrying
 from lakehouse.ingest.lease import exclusive
 from lakehouse.operations.completeness import note_landing
@@ -31,6 +31,7 @@ class Maintained:
 
     `floor` and `raised_to` are texts in ISO 8601, UTC, or None; the others count rows.
     `due`: tombstones past their retention; they go at least a day after the floor was raised for them.
+    `behind`: the table lacks batches that bronze has, so its floor stays until an ingest has named it.
     """
 
     table: str
@@ -39,6 +40,7 @@ class Maintained:
     purged: int
     floor: str | None
     raised_to: str | None
+    behind: bool
     duplicate_keys: int
 
 
@@ -96,6 +98,9 @@ def _maintain(
     assert counts is not None
     # Where nothing is due the floor stays: each rise turns late changes of unknown keys away.
     raise_it = counts.due > 0 and (floor is None or floors.micros(retired) > floor)
+    # Nor while the table is behind: it would turn away what its siblings have taken already.
+    behind = raise_it and books.is_behind(spark, settings, table)
+    raise_it = raise_it and not behind
     if raise_it and not dry_run:
         floors.record(spark, settings, table, retired, now)
     if counts.gone and not dry_run:
@@ -107,6 +112,7 @@ def _maintain(
         purged=counts.gone,
         floor=None if floor is None else _iso(floor),
         raised_to=_iso(floors.micros(retired)) if raise_it else None,
+        behind=behind,
         duplicate_keys=counts.rows - counts["keys"],
     )
 

@@ -125,6 +125,8 @@ def _merge_once(spark: SparkSession, settings: Settings, table: Table, name: str
     differs = reduce(or_, (~F.col(f"t.`{c}`").eqNullSafe(F.col(f"s.`{c}`")) for c in names))
     # A tombstone above all that bronze has is a change that landed once, and beats what may yet come late.
     kept = F.col("t.is_deleted") & (F.col("t._sequence") > F.col("s._sequence"))
+    if table.ttl_deletes == "ignore":  # which it may not have done always
+        kept = kept & ~F.col("t._delete_kind").eqNullSafe("ttl")
     floor = floors.current(spark, settings, table) if table.format == "changes" else None
     purged = (
         F.lit(False) if floor is None else F.col("s.is_deleted") & floors.is_forgotten(floor, "s._changed_at")

@@ -86,8 +86,8 @@ FROM versions WHERE (valid_to IS NULL OR valid_to > valid_from) AND (is_deleted 
 
 
 def turned_away(table: Table) -> str:
-    """The keys of which the tombstone floor refused a change: up to which sequence, in which batches, and
-    what the table holds.
+    """The keys of which the tombstone floor refused a change: up to which sequence, in which batches, when
+    last, and what the table holds.
 
     A key that is not there may have been deleted, and its tombstone purged: nothing up to `upto` may bring it
     in. Of a key that is there all the same (a writer that worked by an older floor has brought it) what lies
@@ -95,13 +95,14 @@ def turned_away(table: Table) -> str:
     """
     key = f"to_json(array({', '.join(f't.`{name}`' for name in table.keys)}))"
     refused = (
-        "SELECT key, max(sequence) AS upto, collect_set(concat(stream, '/', batch_id)) AS batches "  # noqa: S608
+        "SELECT key, max(sequence) AS upto, collect_set(concat(stream, '/', batch_id)) AS batches, "  # noqa: S608
+        "max(refused_at) AS refused_at "
         f"FROM {{ops}}.refused WHERE table_name = {literal(table.name)} "
         f"AND reason = {literal(BELOW_FLOOR)} GROUP BY key"
     )
     return f"""
     WITH refused AS ({refused})
-    SELECT key, upto, batches, coalesce(held, '') AS held FROM refused LEFT JOIN (
+    SELECT key, upto, batches, refused_at, coalesce(held, '') AS held FROM refused LEFT JOIN (
       SELECT r.key, max(t._sequence) AS held
       FROM {{silver}}.`{table.name}` AS t JOIN refused AS r ON r.key = {key}
       GROUP BY r.key
