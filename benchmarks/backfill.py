@@ -32,7 +32,7 @@ from boto3.dynamodb.types import TypeDeserializer
 from lakehouse.aws.objects import FolderObjects
 from lakehouse.aws.scan import backfill_scan
 from lakehouse.catalog.set_up import set_up
-from lakehouse.ingest.stream import ingest
+from lakehouse.gold.run import ingest
 from lakehouse.local.aws import LocalAws
 from lakehouse.local.session import local_session
 from lakehouse.local.warehouse import local_settings

@@ -3,8 +3,8 @@
     uv run python benchmarks/metrics.py
 
 Each size has a warehouse of its own with events of sessions and calls, clustered by OPTIMIZE. A batch of 100
-events about 20 students is then ingested, the same way every time. Told: seconds of the batch (median), and
-how many of the files of each table a lookup of its keys reads.
+events about 20 students is then ingested and followed, the same way every time, and a batch of 100 calls
+ingested. Told: seconds of each (medians), and how many files of each table a lookup of its keys reads.
 """
 
 from __future__ import annotations
@@ -21,15 +21,19 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from ingest import land
 from lakehouse.catalog.set_up import set_up
-from lakehouse.gold.entities import refresh_metrics
-from lakehouse.ingest.stream import ingest
+from lakehouse.gold.followers import followers, refresh_metrics
+from lakehouse.ingest.runner import Run, Streaming, run_all
+from lakehouse.ingest.stream import source_streams
 from lakehouse.local.session import local_session
 from lakehouse.settings import Settings
+from lakehouse.tables import table
 from lakehouse.tables.metric_events import METRIC_EVENTS
 
 SIZES = (10_000, 1_000_000)
 STUDENTS = {10_000: 1_000, 1_000_000: 100_000}
+TABLES = (METRIC_EVENTS, table("calls"))
 BATCHES = 3
 FILE_BYTES = 4 * 1024 * 1024
 """Largest file that OPTIMIZE makes here: a million events are many files, as a billion are elsewhere."""
@@ -42,9 +46,10 @@ def main() -> None:
         spark.conf.set("spark.databricks.delta.optimize.maxFileSize", str(FILE_BYTES))
         rows = [_measure(spark, Path(folder) / str(size), size) for size in SIZES]
     print(
-        "| events | files of events, read | files by entity, read | seconds a batch | seconds of a refresh |"
+        "| events | files of events, read | files by entity, read | ingest of 100 events, s "
+        "| of 100 calls, s | follower, s | refresh, s |"
     )
-    print("|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|")
     for row in rows:
         print("| " + " | ".join(row) + " |")
 
@@ -60,7 +65,7 @@ def _measure(spark: SparkSession, folder: Path, size: int) -> tuple[str, ...]:
         warehouse=str(folder),
         platform="local",
     )
-    set_up(spark, settings, [METRIC_EVENTS])
+    set_up(spark, settings, TABLES, with_views=False)
     events = settings.table("silver", "metric_events")
     _fill(spark, events, size)
     print(f"{size:,} events", file=sys.stderr)
@@ -72,15 +77,19 @@ def _measure(spark: SparkSession, folder: Path, size: int) -> tuple[str, ...]:
     students = [r[0] for r in spark.table(events).select("student_id").limit(5).collect()]
     read = statistics.mean(_files(spark.table(events).where(F.col("event_id") == i)) for i in ids)
     read_by = statistics.mean(_files(spark.table(by_entity).where(F.col("entity_id") == s)) for s in students)
-    seconds = []
+    following = followers(settings, TABLES)
+    _run(spark, following)  # looks at everything once
+    streams = {
+        table.name: [s for s in source_streams(settings, [table]) if s.name == table.source]
+        for table in TABLES
+    }
+    seconds: dict[str, list[float]] = {"metric_events": [], "calls": [], "follower": []}
     for number in range(BATCHES + 1):
         _land(folder / "landing", number, size)
-        begun = time.monotonic()
-        [result, _] = ingest(spark, settings, [METRIC_EVENTS])
-        if result.error:
-            raise result.error
-        seconds.append(time.monotonic() - begun)
-        print(f"  batch {number}: {seconds[-1]:.1f} s", file=sys.stderr)
+        land(folder / "landing", 100, 1, keys=10_000, first=1_000_000 * number)
+        for name, taken in seconds.items():
+            taken.append(_run(spark, streams.get(name, following)))
+        print(f"  batch {number}: { ({n: round(t[-1], 1) for n, t in seconds.items()}) } s", file=sys.stderr)
     begun = time.monotonic()
     refresh_metrics(spark, settings)
     refreshed = time.monotonic() - begun
@@ -89,9 +98,18 @@ def _measure(spark: SparkSession, folder: Path, size: int) -> tuple[str, ...]:
         f"{size:,}",
         f"{files[0]:,}, {read:g}",
         f"{files[1]:,}, {read_by:g}",
-        f"{statistics.median(seconds[1:]):.1f}",
+        *(f"{statistics.median(taken[1:]):.1f}" for taken in seconds.values()),
         f"{refreshed:.1f}",
     )
+
+
+def _run(spark: SparkSession, streams: list[Streaming]) -> float:
+    """Seconds of one run of streams."""
+    begun = time.monotonic()
+    for result in run_all(spark, streams, Run()):
+        if result.error:
+            raise result.error
+    return time.monotonic() - begun
 
 
 def _fill(spark: SparkSession, name: str, size: int) -> None:

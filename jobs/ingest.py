@@ -12,7 +12,8 @@ from pyspark.sql import SparkSession
 
 from lakehouse.databricks.job import add_flag, add_settings, end, settings_from, tables_from
 from lakehouse.errors import LeaseHeldError
-from lakehouse.ingest.stream import Result, ingest
+from lakehouse.gold.run import ingest
+from lakehouse.ingest.runner import Result
 from lakehouse.ingest.trigger import Trigger
 
 

@@ -11,7 +11,8 @@ import argparse
 from pyspark.sql import SparkSession
 
 from lakehouse.databricks.job import add_flag, add_settings, end, settings_from
-from lakehouse.gold.entities import refresh_metrics
+from lakehouse.errors import LeaseHeldError
+from lakehouse.gold.followers import refresh_metrics
 from lakehouse.settings import parse_time
 
 
@@ -22,12 +23,21 @@ def main(argv: list[str] | None = None) -> int:
     )
     add_settings(parser)
     parser.add_argument("--as-of", default="", help="where the windows end, ISO 8601; now if empty")
-    add_flag(parser, "--everything", "all entities, from the state table: after it was rebuilt")
+    add_flag(
+        parser, "--everything", "all entities, from the state table, and not those that have moved alone"
+    )
+    add_flag(parser, "--leave-held", "a follower that is at work ages them itself: no error")
     args = parser.parse_args(argv)
     as_of = parse_time(args.as_of) if args.as_of else None
     spark = SparkSession.builder.getOrCreate()
     spark.conf.set("spark.sql.session.timeZone", "UTC")
-    entities = refresh_metrics(spark, settings_from(args), as_of, everything=args.everything)
+    try:
+        entities = refresh_metrics(spark, settings_from(args), as_of, everything=args.everything)
+    except LeaseHeldError as held:
+        if not args.leave_held:
+            raise
+        print(held, flush=True)
+        return 0
     print(f"{entities} entities refreshed", flush=True)
     return 0
 

@@ -140,6 +140,10 @@ class Settings:
         """Where a stream has its checkpoint."""
         return f"{self.checkpoints}/bronze/{stream}"
 
+    def follower_folder(self, follower: str) -> str:
+        """Where a follower has its checkpoint."""
+        return f"{self.checkpoints}/gold/{follower}"
+
     def location(self, layer: Layer, name: str = "") -> str | None:
         """Where a schema or table lies; None where the catalog decides (managed tables)."""
         if self.warehouse is None:

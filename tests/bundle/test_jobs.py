@@ -13,7 +13,7 @@ from tests.bundle.checks import module_of, parser_of
 from lakehouse.aws.client import aws_client
 from lakehouse.databricks.job import credentials_from, end
 from lakehouse.errors import CorruptObjectError, LakehouseError, LeaseHeldError
-from lakehouse.ingest.stream import Batches, Result
+from lakehouse.ingest.runner import Batches, Result
 
 PLACES = ["--landing=/x", "--checkpoints=/y"]
 HELD = LeaseHeldError("calls", "process 1 on a", "/y/bronze/calls/lease")

@@ -25,11 +25,12 @@ from tests.connect.landed import FLOOR, land_torn
 
 from lakehouse.catalog.set_up import set_up
 from lakehouse.errors import StreamError
+from lakehouse.gold.run import ingest
 from lakehouse.ingest import floors
 from lakehouse.ingest.batch import in_time
 from lakehouse.ingest.commits import retrying
 from lakehouse.ingest.lease import TableLease
-from lakehouse.ingest.stream import Result, ingest
+from lakehouse.ingest.runner import Result
 from lakehouse.ingest.trigger import Trigger
 from lakehouse.operations.rebuild import rebuild
 from lakehouse.settings import Settings

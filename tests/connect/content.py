@@ -14,8 +14,9 @@ from lakehouse.tables import TABLES
 
 OF_THE_RUN = frozenset(
     (
-        *("_applied_at", "_loaded_at", "as_of", "finished_at", "made_at", "newest", "noted_at"),
-        *("quarantined_at", "raised_at", "refused_at", "run_id", "started_at"),
+        *("_applied_at", "_loaded_at", "as_of", "committed_at", "finished_at", "last_batch", "made_at"),
+        *("newest", "noted_at", "quarantined_at", "raised_at", "refused_at", "run_id", "seen_until"),
+        *("started_at", "written_at"),
     )
 )
 """Columns that say when, or by which run, a row was written."""

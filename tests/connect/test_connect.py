@@ -26,6 +26,7 @@ from tests.local.support import assert_listens_on_loopback_alone
 from tests.spark.support import Lake
 
 from lakehouse.catalog.bronze import WRITER_QUARANTINE
+from lakehouse.gold.followers import FOLLOWERS
 from lakehouse.ingest import floors
 from lakehouse.tables import TABLES
 from lakehouse.tables.scorecards import SCORECARDS
@@ -105,7 +106,7 @@ def _client(told: dict[str, Any], folder: Path) -> Iterator[subprocess.Popen[byt
 def test_every_stream_of_every_table_ends_well_and_has_had_work(seen: Seen) -> None:
     assert seen.found["session"].startswith("pyspark.sql.connect.")
     for run in ("first", "second"):
-        assert seen.found[run]["streams"] == dict.fromkeys(STREAMS), run
+        assert seen.found[run]["streams"] == dict.fromkeys([*STREAMS, *FOLLOWERS]), run
     assert all(seen.found["first"]["records"][stream] > 0 for stream in STREAMS)
 
 

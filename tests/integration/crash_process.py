@@ -30,6 +30,7 @@ from typing import Any, Literal
 from tests.spark.support import ITEMS
 
 from lakehouse.settings import Settings
+from lakehouse.tables.metric_events import METRIC_EVENTS
 
 THINGS = dataclasses.replace(ITEMS, history=True)
 BATCH = 0
@@ -38,7 +39,7 @@ BATCH = 0
 MOMENT_SECONDS = 8.0
 """About as long as a new process works on its first batch."""
 
-Work = Literal["ingest", "maintain", "requeue", "fresh read", "scan", "rebuild"]
+Work = Literal["ingest", "maintain", "requeue", "fresh read", "scan", "rebuild", "follow"]
 
 
 def _always(*_: Any, **__: Any) -> bool:
@@ -108,13 +109,13 @@ _BRONZE, _MERGE = "lakehouse.ingest.bronze:append", "lakehouse.ingest.silver:mer
 _REFUSE, _APPEND = "lakehouse.ingest.silver:refuse", "lakehouse.ingest.batch:append_once"
 _PROCESS, _REBUILD = "lakehouse.ingest.stream:process_batch", "lakehouse.operations.rebuild"
 _NEW, _PUT, _WRITE = (f"lakehouse.aws.objects:FolderObjects.{name}" for name in ("put_new", "put", "_write"))
-
+_ENTITIES, _FOLLOWERS = "lakehouse.gold.entities", "lakehouse.gold.followers"
 
 INGEST = (
     Point(
         "while the tables are made", "ingest", "lakehouse.catalog.set_up:_create", "after", call=4, empty=True
     ),
-    *_both("a checkpoint's identity", "ingest", "lakehouse.ingest.stream:_identity", _path("/items")),
+    *_both("a checkpoint's identity", "ingest", "lakehouse.ingest.stream:identity", _path("/items")),
     *_both("bronze's commit", "ingest", _BRONZE, _bronze("items")),
     *_both("the state's commit", "ingest", _MERGE, _merge_into("items")),
     *_both("the commit of what was refused", "ingest", _REFUSE, _refused_by("items")),
@@ -155,7 +156,19 @@ REBUILD = (
     *_both("the rebuild's commit", "rebuild", f"{_REBUILD}:_merge_once"),
     Point("after what is refused is judged anew", "rebuild", f"{_REBUILD}:_judge_anew", "after"),
 )
-POINTS = (*INGEST, *MOMENTS, *MAINTAIN, *REQUEUE, *FRESH_READ, *SCAN, *REBUILD)
+FOLLOW = (
+    Point("before the commit of the entities' events", "follow", f"{_ENTITIES}:_Entities.of", "after"),
+    Point("after the commit of the entities' events", "follow", f"{_ENTITIES}:_bring_up_to", "before"),
+    *_both("the alerts' commit", "follow", f"{_ENTITIES}:apply_conditions"),
+    *_both("the metrics' commit", "follow", f"{_ENTITIES}:_merge_metrics"),
+    *_both("the note of what was followed", "follow", f"{_FOLLOWERS}:_note"),
+    Point("before the follower's checkpoint's commit", "follow", f"{_FOLLOWERS}:process", "after"),
+)
+START_OVER = (
+    *_both("a look at everything", "follow", f"{_FOLLOWERS}:_whole"),
+    Point("before the first query of a follower", "follow", f"{_FOLLOWERS}:drive", "before"),
+)
+POINTS = (*INGEST, *MOMENTS, *MAINTAIN, *REQUEUE, *FRESH_READ, *SCAN, *REBUILD, *FOLLOW, *START_OVER)
 
 
 def arm(point: Point, marker: Path) -> None:
@@ -193,7 +206,7 @@ def arm(point: Point, marker: Path) -> None:
 
 
 def _ingest(settings: Settings) -> None:
-    from lakehouse.ingest.stream import ingest
+    from lakehouse.gold.run import ingest
     from lakehouse.local.warehouse import open_warehouse
 
     for result in ingest(open_warehouse(settings, (THINGS,)), settings, (THINGS,)):
@@ -268,6 +281,15 @@ def _rebuild(settings: Settings) -> None:
     rebuild(open_warehouse(settings, (THINGS,)), settings, THINGS, complete=True)
 
 
+def _follow(settings: Settings) -> None:
+    from lakehouse.gold.run import ingest
+    from lakehouse.local.warehouse import open_warehouse
+
+    for result in ingest(open_warehouse(settings, (METRIC_EVENTS,)), settings, (METRIC_EVENTS,)):
+        if result.error is not None:
+            raise result.error
+
+
 WORKS: dict[Work, Callable[..., Any]] = {
     "ingest": _ingest,
     "maintain": _maintain,
@@ -275,6 +297,7 @@ WORKS: dict[Work, Callable[..., Any]] = {
     "fresh read": _requeue,
     "scan": _scan,
     "rebuild": _rebuild,
+    "follow": _follow,
 }
 
 

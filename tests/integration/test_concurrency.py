@@ -56,9 +56,9 @@ from tests.spark.support import LABEL, change, line, sequence
 from lakehouse.aws.objects import FolderObjects
 from lakehouse.aws.scan import ReadLimit, backfill_scan
 from lakehouse.catalog.set_up import set_up
+from lakehouse.gold.run import ingest
 from lakehouse.ingest import floors
 from lakehouse.ingest.commits import retrying
-from lakehouse.ingest.stream import ingest
 from lakehouse.local.aws import LocalAws
 from lakehouse.operations.maintain import maintain
 from lakehouse.settings import LAYERS, Settings

@@ -35,18 +35,22 @@ from tests.integration import crash_process
 from tests.integration.crash_process import THINGS, Point, requeue_all, scan, small_pages
 from tests.local.support import ITEM_KEYS, create_table
 from tests.spark.histories import COLUMNS, Record, history, key_of, landed, latest, note_figures, row
+from tests.spark.metric_sets import landed_line
 from tests.spark.support import change, line, versions_of
 
 from lakehouse.aws.scan import ReadLimit
 from lakehouse.catalog.set_up import set_up
+from lakehouse.demo.metric_figures import DAY as DAY_MICROS
+from lakehouse.demo.metric_figures import MetricEvent
+from lakehouse.gold.run import ingest
 from lakehouse.ingest import floors
-from lakehouse.ingest.stream import ingest
 from lakehouse.local.aws import LocalAws
 from lakehouse.local.warehouse import attach
 from lakehouse.operations.maintain import maintain
 from lakehouse.operations.rebuild import rebuild
 from lakehouse.settings import LAYERS, Settings
 from lakehouse.sql.views import BELOW_FLOOR
+from lakehouse.tables.metric_events import METRIC_EVENTS
 
 SEED = 20261121
 OBJECTS, MAX_FILES = 4, 2
@@ -545,3 +549,64 @@ def _spoil(spark: SparkSession, settings: Settings) -> None:
     name = settings.table("silver", THINGS.name)
     note = F.when(F.col("is_deleted"), F.col("note")).otherwise("spoiled")
     spark.table(name).withColumn("note", note).write.format("delta").mode("overwrite").saveAsTable(name)
+
+
+# --- followers -------------------------------------------------------------------------------------------
+
+
+def _events(student: str, first: int, *, at: int) -> list[MetricEvent]:
+    """Three calls of a student, so that an alert is opened."""
+    sequence = "{:056d}/shardId-000000000000/000000"
+    return [
+        MetricEvent(
+            f"{student}-{n}", "ib_call_logged", at - n, sequence.format(first + n), student_id=student
+        )
+        for n in range(3)
+    ]
+
+
+def _follow_well(spark: SparkSession, settings: Settings) -> None:
+    for result in ingest(spark, settings, (METRIC_EVENTS,)):
+        if result.error is not None:
+            raise result.error
+
+
+@points((*crash_process.FOLLOW, *crash_process.START_OVER))
+def test_a_follower_that_is_killed_is_finished_by_the_next_run(
+    spark: SparkSession, tmp_path: Path, point: Point
+) -> None:
+    settings, at = new_settings(tmp_path / "warehouse"), time.time_ns() // 1000 - DAY_MICROS
+    set_up(spark, settings, (METRIC_EVENTS,))
+    first = [*_events("anna", 1, at=at), *_events("berta", 11, at=at)]
+    land(Path(settings.landing), {_EVENTS.format(1): [line(landed_line(e)) for e in first]})
+    if point not in crash_process.START_OVER:
+        _follow_well(spark, settings)
+    # One of anna's comes again as clara's, who has two more: one alert ends, one is opened.
+    more = _events("clara", 21, at=at)
+    moved = dataclasses.replace(more[0], event_id="anna-0")
+    land(Path(settings.landing), {_EVENTS.format(2): [line(landed_line(e)) for e in [moved, *more[1:]]]})
+    figures = dies(point, settings)
+    _attach_events(spark, settings)
+    _follow_well(spark, settings)
+    alerts = spark.table(settings.table("gold", "alerts"))
+    opened = F.unix_micros("opened_at").alias("opened_at")
+    found = {
+        r.entity_id: (r.opened_at, r.closed_at)
+        for r in alerts.select("entity_id", "closed_at", opened).collect()
+    }
+    assert found.keys() - {"anna"} == {"berta", "clara"}
+    assert all(found[name] == (at, None) for name in ("berta", "clara"))
+    assert "anna" not in found or found["anna"][1] is not None
+    metrics = spark.table(settings.table("gold", "metrics")).select("entity_id", "ib_calls_14d").collect()
+    assert sorted(map(tuple, metrics)) == [("anna", 2), ("berta", 3), ("clara", 3)]
+    rows = spark.table(settings.table("ops", "followed")).collect()
+    assert len({(r.stream, r.batch_id) for r in rows}) == len(rows)
+    note_figures(proof="crashes", **figures, outcome="equal")
+
+
+_EVENTS = "metric_events/dt=2026-01-05/HH=08/{}.ndjson.gz"
+
+
+def _attach_events(spark: SparkSession, settings: Settings) -> None:
+    attach(spark, settings)
+    set_up(spark, settings, (METRIC_EVENTS,))

@@ -21,8 +21,9 @@ from pyspark.sql.types import StructType
 
 from lakehouse.catalog.declared import all_views
 from lakehouse.catalog.set_up import create_view, set_up
+from lakehouse.gold.run import ingest
 from lakehouse.ingest.fill import fill
-from lakehouse.ingest.stream import Result, ingest
+from lakehouse.ingest.runner import Result
 from lakehouse.local.warehouse import attach
 from lakehouse.settings import LAYERS, Layer, Settings
 from lakehouse.sql.select import select

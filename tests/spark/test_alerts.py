@@ -25,7 +25,7 @@ from tests.spark.support import Lake
 from lakehouse.demo.metric_figures import DAY, MetricEvent
 from lakehouse.gold import entities
 from lakehouse.gold.alerts import SUBJECT, apply_conditions, metric_conditions
-from lakehouse.gold.entities import refresh_metrics
+from lakehouse.gold.followers import refresh_metrics
 from lakehouse.gold.tables import ENTITY, METRICS
 from lakehouse.tables.coaching_insights import coaching_insights
 from lakehouse.tables.metric_events import METRIC_EVENTS
@@ -122,6 +122,7 @@ def test_an_alert_ends_by_an_event_or_by_time_alone(spark: SparkSession, tmp_pat
     calls = [_event(n, "ib_call_logged", now - 13 * DAY, student_id="anna") for n in range(3)]
     low = _event(10, "customer_health_update", now - 2 * DAY, student_id="berta", health_score="42")
     lake.land("metric_events", *calls, low)
+    lake.ingest_well()
     better = _event(11, "customer_health_update", now - DAY, student_id="berta", health_score="60")
     lake.land("metric_events", better)
     lake.ingest_well()

@@ -301,7 +301,7 @@ def test_a_file_that_is_written_again_replaces_its_insights(spark: SparkSession,
     write("quiet.json", pca(GUID="g-q"), 1_767_000_001)
     write("foreign.json", {"hello": 1}, 1_767_000_001)
     first = lake.ingest_well()
-    assert set(first) == {"transcripts", "pca_calls", "writer_quarantine"}
+    assert set(first) == {"transcripts", "pca_calls", "writer_quarantine", "insight_alerts"}
     assert set(first["pca_calls"].tables) == {"transcripts", "coaching_insights"}
     counts = first["pca_calls"].tables["coaching_insights"]
     assert (counts.files, counts.records, counts.upserts, counts.deletes, counts.quarantined) == (

@@ -16,8 +16,9 @@ from pyspark.sql import SparkSession
 from tests.spark.support import ITEMS, TRANSCRIPTS, Lake, change
 
 from lakehouse.errors import CheckpointError, StreamError
+from lakehouse.gold.run import ingest
 from lakehouse.ingest import floors, silver
-from lakehouse.ingest.stream import Batches, ingest
+from lakehouse.ingest.runner import Batches
 from lakehouse.table import Column
 from lakehouse.tables import table
 

@@ -12,10 +12,10 @@ from pyspark.sql import SparkSession
 from tests.spark.support import ITEMS, Lake, change
 
 from lakehouse.errors import CorruptObjectError, StreamError
+from lakehouse.gold.run import ingest
 from lakehouse.ingest import stream as module
 from lakehouse.ingest.failures import MESSAGE_LIMIT
 from lakehouse.ingest.lease import lease
-from lakehouse.ingest.stream import ingest
 
 
 @pytest.fixture

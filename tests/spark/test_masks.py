@@ -57,6 +57,7 @@ MASKED = {
     "alerts": {"entity_id", "message", "details"},
     "quarantine": {"raw"},
     "batches": set(),
+    "followers": set(),
     "reconciliations": set(),
     "quarantine_counts": set(),
 }

@@ -20,8 +20,7 @@ from tests.spark.metric_sets import AS_OF_TIMES, landed_line, random_events
 from tests.spark.support import CHANGED_AT, Lake, event, lines_frame, show_times
 
 from lakehouse.demo.metric_figures import DAY, MetricEvent, MetricRow, metric_event, metrics
-from lakehouse.gold import derived
-from lakehouse.gold.entities import refresh_metrics
+from lakehouse.gold.followers import refresh_metrics
 from lakehouse.gold.metrics import entity_events, metrics_of
 from lakehouse.gold.tables import ENTITY
 from lakehouse.ingest.bronze import of_lines
@@ -32,7 +31,7 @@ from lakehouse.tables.metric_events import METRIC_EVENTS
 NOW = 1_767_870_000_000_000
 
 
-def _figures(frame: DataFrame) -> dict[tuple[str, str, str], dict[str, Any]]:
+def figures(frame: DataFrame) -> dict[tuple[str, str, str], dict[str, Any]]:
     """Rows of gold.metrics by entity, times as microseconds."""
     times = [F.unix_micros(c).alias(c) for c in ("as_of", "last_event_at")]
     rows = frame.select(*(c for c in frame.columns if c not in ("as_of", "last_event_at")), *times).collect()
@@ -45,7 +44,7 @@ def _expected(rows: Mapping[Any, MetricRow]) -> dict[Any, dict[str, Any]]:
     return {entity: asdict(row) for entity, row in rows.items()}
 
 
-def _assert_figures(found: Mapping[Any, Any], expected: Mapping[Any, Any]) -> None:
+def _assertfigures(found: Mapping[Any, Any], expected: Mapping[Any, Any]) -> None:
     wrong = {e for e in {*found, *expected} if found.get(e) != expected.get(e)}
     for entity in sorted(wrong)[:3]:
         print(entity, "\n  tables:", found.get(entity), "\n  oracle:", expected.get(entity))
@@ -81,7 +80,7 @@ def test_metrics_are_the_oracles_on_a_thousand_random_sets_at_every_time(
         for one in sets:
             expected |= _expected(metrics(one, as_of))
         assert len(expected) > 1000
-        _assert_figures(_figures(metrics_of(events, as_of)), expected)
+        _assertfigures(figures(metrics_of(events, as_of)), expected)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +101,7 @@ def test_a_window_ends_with_its_last_microsecond_and_begins_behind_its_first(
         MetricEvent(name, kind, at, f"{n:056d}/shardId-000000000000/000000", student_id=name)
         for n, (name, at) in enumerate(edges.items())
     ]
-    found = _figures(metrics_of(_events_frame(spark, events), NOW))
+    found = figures(metrics_of(_events_frame(spark, events), NOW))
     assert {e[1]: row[figure] for e, row in found.items()} == {"too old": 0, "oldest": 1, "newest": 1}
 
 
@@ -122,15 +121,15 @@ class Told:
 
     def check(self, *, at: int | None = None) -> None:
         """Every row is the oracle's at its own time; none is missing that was there by `at`."""
-        found = _figures(self.lake.gold("metrics"))
+        found = figures(self.lake.gold("metrics"))
         by_time: dict[int, dict[Any, Any]] = {}
         for row in found.values():
             by_time.setdefault(row["as_of"], _expected(metrics(self.events, row["as_of"])))
-        _assert_figures(found, {e: by_time[row["as_of"]].get(e) for e, row in found.items()})
+        _assertfigures(found, {e: by_time[row["as_of"]].get(e) for e, row in found.items()})
         if at is not None:
             ignored = {"as_of": at}
             now = {e: row | ignored for e, row in _expected(metrics(self.events, at)).items()}
-            _assert_figures({e: row | ignored for e, row in found.items()}, now)
+            _assertfigures({e: row | ignored for e, row in found.items()}, now)
 
 
 @pytest.fixture
@@ -153,7 +152,7 @@ AGES = (timedelta(hours=6), timedelta(days=7, microseconds=1), timedelta(days=31
     [pytest.param(AGES[1::2], marks=pytest.mark.extra), pytest.param(AGES, marks=pytest.mark.prove)],
     ids=len,
 )
-def test_batches_and_ageing_end_at_the_oracles_figures(lake: Lake, ages: Sequence[timedelta]) -> None:
+def test_batches_and_ageing_end_at_the_oraclesfigures(lake: Lake, ages: Sequence[timedelta]) -> None:
     now = time.time_ns() // 1000
     told = Told(lake)
     events = [e for seed in range(60) for e in random_events(seed, f"batch{seed}", now)]
@@ -168,12 +167,12 @@ def test_batches_and_ageing_end_at_the_oracles_figures(lake: Lake, ages: Sequenc
         at = datetime.now(UTC) + after
         refresh_metrics(lake.spark, lake.settings, at)
         told.check(at=round(at.timestamp() * 1e6))
-    before = _figures(lake.gold("metrics"))
+    before = figures(lake.gold("metrics"))
     assert refresh_metrics(lake.spark, lake.settings, at) == 0
     rebuild(lake.spark, lake.settings, METRIC_EVENTS, complete=True)
     refresh_metrics(lake.spark, lake.settings, at)
     drop = {"as_of"}
-    assert _without(_figures(lake.gold("metrics")), drop) == _without(before, drop)
+    assert _without(figures(lake.gold("metrics")), drop) == _without(before, drop)
 
 
 def _without(rows: Mapping[Any, Mapping[str, Any]], names: set[str]) -> dict[Any, Any]:
@@ -183,12 +182,12 @@ def _without(rows: Mapping[Any, Mapping[str, Any]], names: set[str]) -> dict[Any
 def test_a_batch_touches_the_entities_of_its_events_alone(lake: Lake) -> None:
     now = time.time_ns() // 1000
     told = Told(lake)
-    told.land([_call("one", "anna", now - DAY), _call("two", "berta", now - DAY)])
+    told.land([call("one", "anna", now - DAY), call("two", "berta", now - DAY)])
     lake.ingest_well()
-    first = _figures(lake.gold("metrics"))
-    told.land([_call("three", "anna", now - 2 * DAY)])
+    first = figures(lake.gold("metrics"))
+    told.land([call("three", "anna", now - 2 * DAY)])
     lake.ingest_well()
-    second = _figures(lake.gold("metrics"))
+    second = figures(lake.gold("metrics"))
     anna, berta = (("student", name, "") for name in ("anna", "berta"))
     assert second[berta] == first[berta]
     assert (first[anna]["ib_calls_7d"], second[anna]["ib_calls_7d"]) == (1, 2)
@@ -200,28 +199,28 @@ def test_a_batch_touches_the_entities_of_its_events_alone(lake: Lake) -> None:
 def test_an_event_that_comes_again_as_another_students_leaves_the_first_one(lake: Lake) -> None:
     now = time.time_ns() // 1000
     told = Told(lake)
-    told.land([_call("call", "anna", now - DAY, number=1)])
+    told.land([call("call", "anna", now - DAY, number=1)])
     lake.ingest_well()
-    told.land([_call("call", "berta", now - DAY, number=2)])
+    told.land([call("call", "berta", now - DAY, number=2)])
     lake.ingest_well()
-    assert set(_figures(lake.gold("metrics"))) == {("student", "berta", "")}
-    told.land([_call("call", "clara", now - DAY, number=1), _call("other", "anna", now - DAY)])
+    assert set(figures(lake.gold("metrics"))) == {("student", "berta", "")}
+    told.land([call("call", "clara", now - DAY, number=1), call("other", "anna", now - DAY)])
     lake.ingest_well()
-    assert set(_figures(lake.gold("metrics"))) == {("student", "berta", ""), ("student", "anna", "")}
+    assert set(figures(lake.gold("metrics"))) == {("student", "berta", ""), ("student", "anna", "")}
     told.check()
 
 
 def test_a_batch_that_is_repeated_after_a_crash_changes_no_figure(lake: Lake) -> None:
     now = time.time_ns() // 1000
     told = Told(lake)
-    told.land([_call(str(n), "anna", now - n * DAY) for n in range(20)])
+    told.land([call(str(n), "anna", now - n * DAY) for n in range(20)])
     lake.ingest_well()
     lake.forget_last_batch(METRIC_EVENTS)
     lake.ingest_well()
     told.check()
 
 
-def _call(event_id: str, student: str, at: int, *, number: int = 5) -> MetricEvent:
+def call(event_id: str, student: str, at: int, *, number: int = 5) -> MetricEvent:
     return MetricEvent(
         event_id, "ib_call_logged", at, f"{number:056d}/shardId-000000000000/000000", student_id=student
     )
@@ -302,27 +301,3 @@ def events(spark: SparkSession) -> Events:
         {row._sequence: row._key for row in there},
         {row._sequence: json.loads(row.item) for row in there},
     )
-
-
-@pytest.mark.extra
-def test_a_rebuild_that_dies_before_its_metrics_is_made_up_for_by_the_stream(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = time.time_ns() // 1000
-    told = Told(lake)
-    told.land([_call("one", "anna", now - DAY), _call("two", "berta", now - DAY)])
-    lake.ingest_well()
-    gold = lake.settings.table("silver", "metrics")
-    lake.spark.sql(f"DELETE FROM {gold} WHERE entity_id = 'berta'")
-
-    def die(*_: object, **__: object) -> None:
-        raise ConnectionError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(derived, "refresh_metrics", die)
-        with pytest.raises(ConnectionError):
-            rebuild(lake.spark, lake.settings, METRIC_EVENTS, complete=True)
-    assert len(_figures(lake.gold("metrics"))) == 1
-    lake.ingest_well()
-    assert len(_figures(lake.gold("metrics"))) == 2
-    told.check()

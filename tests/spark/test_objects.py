@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 from tests.spark.support import ITEMS, TRANSCRIPTS, Lake, assert_rows, change, line
 
 from lakehouse.errors import CorruptObjectError, LeaseHeldError, StreamError
-from lakehouse.ingest.stream import ingest
+from lakehouse.gold.run import ingest
 from lakehouse.ingest.trigger import Trigger
 
 OTHERS = dataclasses.replace(ITEMS, name="others", source="others")

@@ -41,8 +41,8 @@ from tests.spark.histories import (
 from tests.spark.support import ITEMS, Lake, line
 
 from lakehouse.catalog.set_up import set_up
+from lakehouse.gold.run import ingest
 from lakehouse.ingest import batch, bronze, silver
-from lakehouse.ingest.stream import ingest
 from lakehouse.settings import Settings
 from lakehouse.sql.select import latest_of, select
 from lakehouse.table import Table

@@ -19,7 +19,7 @@ from change_writer import handler
 from change_writer.encode import LandingObject
 from change_writer.landing import Put
 from change_writer.settings import get_settings
-from lakehouse.gold import entities
+from lakehouse.gold import followers
 from lakehouse.table import Table
 from lakehouse.tables import table
 from lakehouse.tables.calls import CALLS
@@ -487,7 +487,7 @@ def lake(folder: str, spark: SparkSession, tmp_path_factory: pytest.TempPathFact
         patch.setenv("SOURCE_MAP", SOURCE_MAP)
         patch.setattr(handler, "s3_client", lambda: None)
         patch.setattr(handler, "put_objects", put_objects)
-        patch.setattr(entities, "datetime", _clock(NOW[folder]))
+        patch.setattr(followers, "datetime", _clock(NOW[folder]))
         get_settings.cache_clear()
         for name, event in stream_events(FOLDERS[folder]).items():
             assert handler.lambda_handler(event, None) == {"batchItemFailures": []}, name

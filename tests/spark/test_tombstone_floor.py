@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 from tests.spark.support import ITEMS, Lake, change
 
 from lakehouse.errors import StreamError
-from lakehouse.ingest import batch, floors, silver
+from lakehouse.ingest import batch, floors, runner, silver
 from lakehouse.ingest import stream as ingest
 from lakehouse.operations.maintain import Maintained, maintain
 from lakehouse.sql.views import BELOW_FLOOR
@@ -283,7 +283,7 @@ def test_a_batch_that_works_too_long_by_its_floor_is_given_up(
             patched.setattr(floors, "GIVE_UP_SECONDS", seconds)
             if during:
                 patched.setattr(ingest, "process_batch", slow)
-                patched.setattr(ingest, "given_up", notice)
+                patched.setattr(runner, "given_up", notice)
             error = one.lake.ingest(one.table)[one.table.source].error
         assert isinstance(error, StreamError)
         assert "given up" in str(error)

@@ -123,7 +123,7 @@ def test_analysts_may_read_the_views_in_gold_and_operators_everything() -> None:
         *("calls", "calls_history", "scorecards", "scorecards_history", "dashboard_items", "transcripts"),
         *("coaching_insights", "coaching_insights_recent", "coaching_summary"),
         *("metric_events", "metrics", "alerts"),
-        *("batches", "reconciliations", "quarantine_counts"),
+        *("batches", "followers", "reconciliations", "quarantine_counts"),
     }
     to_analysts = {s for s in given if s.endswith("TO `data analysts`")}
     assert to_analysts == {f"GRANT SELECT ON VIEW `main`.`gold`.`{v}` TO `data analysts`" for v in gold}

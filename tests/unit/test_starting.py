@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pyspark.errors import PySparkException
 
-from lakehouse.ingest import stream
+from lakehouse.ingest import runner
 
 
 class Writer:
@@ -28,7 +28,7 @@ LATE = "Python worker failed to connect back."
 
 
 def start(writer: Writer) -> Any:
-    return stream._started(writer)  # type: ignore[arg-type]
+    return runner._started(writer)  # type: ignore[arg-type]
 
 
 def test_a_process_that_was_late_is_started_again() -> None:
@@ -37,7 +37,7 @@ def test_a_process_that_was_late_is_started_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("errors", "starts"), [(["another error"], 1), ([LATE, "another error"], 2), ([LATE] * 9, stream.STARTS)]
+    ("errors", "starts"), [(["another error"], 1), ([LATE, "another error"], 2), ([LATE] * 9, runner.STARTS)]
 )
 def test_what_remains_is_the_callers(errors: list[str], starts: int) -> None:
     writer = Writer(*errors)

@@ -104,6 +104,21 @@ COMPLETENESS: Final = (
     Column("basis", "string", "How it was found, or which object was set aside."),
 )
 
+FOLLOWED: Final = (
+    Column("stream", "string", "The follower and the identity of its checkpoint.", not_null=True),
+    Column(
+        "batch_id", "bigint", "The batch of that checkpoint; -1: a look at the whole table.", not_null=True
+    ),
+    Column("follower", "string", "Who follows: metrics, insight_alerts."),
+    Column("table_name", "string", "The state table that is followed."),
+    Column("run_id", "string", "The run that did it."),
+    Column("started_at", "timestamp", "When the batch began."),
+    Column("finished_at", "timestamp", "When it was done."),
+    Column("changes", "bigint", "Images of rows, before and after a change, that the batch has read."),
+    Column("entities", "bigint", "Students, tutors, subjects, regions or calls that it has looked at."),
+    Column("committed_at", "timestamp", "When the latest of the changes was committed to the state table."),
+)
+
 RECONCILIATIONS: Final = (
     Column("table_name", "string", "The state table that was compared with its source.", not_null=True),
     Column("started_at", "timestamp", "When the comparison began."),
@@ -123,6 +138,11 @@ TABLES: Final = {
     "batches": (
         BATCHES,
         "One row per batch and table: what came in and what became of it.",
+        ("stream", "batch_id"),
+    ),
+    "followed": (
+        FOLLOWED,
+        "One row per batch of a follower: up to which change of a state table gold is.",
         ("stream", "batch_id"),
     ),
     "failures": (
@@ -163,6 +183,25 @@ IN_GOLD: Final = (
         "How tables compared with their source: one row per comparison.",
         "SELECT * EXCEPT (examples) FROM {ops}.reconciliations",
         RECONCILIATIONS,
+    ),
+    View(
+        "followers",
+        "How far gold is behind silver: one row per follower and the state table that it follows.",
+        """
+WITH followed AS (
+  SELECT follower, table_name, max(committed_at) AS seen_until, max(finished_at) AS last_batch
+  FROM {ops}.followed GROUP BY follower, table_name
+),
+written AS (
+  SELECT table_name, max(finished_at) AS written_at
+  FROM {ops}.batches WHERE upserts + deletes > 0 GROUP BY table_name
+)
+SELECT follower, table_name, seen_until, last_batch, written_at,
+  -- A batch is in the books some seconds after its commit.
+  IF(written_at > seen_until + INTERVAL 1 MINUTE, timestampdiff(MINUTE, seen_until, written_at), 0)
+    AS minutes_behind
+FROM followed LEFT JOIN written USING (table_name)
+""",
     ),
     View(
         "quarantine_counts",

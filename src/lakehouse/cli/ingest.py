@@ -18,7 +18,7 @@ from lakehouse.cli.show import err, out, print_error, warehouse_option
 from lakehouse.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from lakehouse.ingest.stream import Result
+    from lakehouse.ingest.runner import Result
     from lakehouse.settings import Settings
     from lakehouse.table import Table
 
@@ -64,7 +64,7 @@ def ingest(
     parquet: bool,
 ) -> None:
     """Ingest everything that has landed into the tables (all of them if none is named)."""
-    from lakehouse.ingest import stream as engine
+    from lakehouse.gold import run as engine
     from lakehouse.ingest.trigger import Trigger
     from lakehouse.local.session import use_all_cores
     from lakehouse.local.warehouse import local_settings, open_warehouse

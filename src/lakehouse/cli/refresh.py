@@ -15,14 +15,15 @@ from lakehouse.errors import ConfigurationError
 @click.option(
     "--as-of", metavar="TIME", help="Where the windows end, as in 2026-01-08T11:00:00Z; now if not given."
 )
-@click.option("--everything", is_flag=True, help="All entities, from the state table: after it was rebuilt.")
+@click.option("--everything", is_flag=True, help="All entities, from the state table.")
 @format_option
 def refresh(warehouse: Path, as_of: str | None, everything: bool, style: str) -> None:
     """Bring metrics and alerts up to a time: those of every entity whose windows have moved since.
 
-    An ingest brings those up to date that its events name. Run this as often as the others are to age.
+    An ingest brings those up to date that its events name; with --follow it also ages the others, once an
+    hour. Else run this as often as they are to age.
     """
-    from lakehouse.gold.entities import refresh_metrics
+    from lakehouse.gold.followers import refresh_metrics
     from lakehouse.local.warehouse import local_settings
     from lakehouse.settings import parse_time
 

@@ -37,7 +37,7 @@ from lakehouse.local.poller import Handler
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from lakehouse.ingest.stream import Result
+    from lakehouse.ingest.runner import Result
     from lakehouse.settings import Settings
 
 __all__ = ["ANALYSTS_QUERY", "DAY", "run_demo"]
@@ -113,7 +113,7 @@ def _open(bars: _Bars, warehouse: Path, aws: LocalAws) -> tuple[SparkSession, Se
 
 
 def _ingest(console: Console, bars: _Bars, spark: SparkSession, settings: Settings, part: str) -> None:
-    from lakehouse.ingest.stream import ingest
+    from lakehouse.gold.run import ingest
     from lakehouse.tables import TABLES
 
     step = bars.track(f"{part}: ingesting", None)
@@ -127,7 +127,7 @@ def _ingest(console: Console, bars: _Bars, spark: SparkSession, settings: Settin
 
 def _age_and_publish(spark: SparkSession, settings: Settings, listener: Listener) -> int:
     """Bring metrics and alerts up to now, put the alerts on the bus; returns that time in microseconds."""
-    from lakehouse.gold.entities import refresh_metrics
+    from lakehouse.gold.followers import refresh_metrics
     from lakehouse.gold.outbox import publish_due
     from lakehouse.ingest.floors import micros
 

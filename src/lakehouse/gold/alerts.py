@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 from delta.tables import DeltaTable
@@ -17,14 +16,19 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakehouse.gold.tables import ALERTS, ENTITY
-from lakehouse.ingest.commits import until_settled
-from lakehouse.ingest.floors import micros
+from lakehouse.ingest.commits import KEY_LITERALS
+from lakehouse.ingest.sources import stored
 from lakehouse.settings import Settings
 from lakehouse.tables import table
 from lakehouse.tables.document_members import folded
 
+COACHING: Final = table("coaching_insights")
+
 SUBJECT: Final = ("alert_type", *ENTITY)
 """What has at most one open alert."""
+
+SHOWN_OF_CALL: Final = ("s3_key", "call_guid", "agent")
+"""What an alert says of its call."""
 
 
 @dataclass(frozen=True)
@@ -112,54 +116,90 @@ def metric_conditions(rows: DataFrame) -> DataFrame:
     return each.select(*ENTITY, "_found.*")
 
 
-def apply_insights(
-    spark: SparkSession, settings: Settings, ids: DataFrame | None = None, among: list[str] | None = None
-) -> None:
-    """Open and close the alerts of coaching insights of high priority; after the state MERGE.
-
-    A file of a call has a row, live or tombstone, for every kind of insight, and all come in together: its
-    rows are found by the ids of a batch.
+def follow_insights(
+    spark: SparkSession, settings: Settings, images: DataFrame, scratch: str, as_of: int
+) -> int:
+    """Open and close the alerts of the calls whose insights of high priority have changed.
 
     Args:
-        ids: `id` of the insights to look at; all if None.
-        among: the same as a list, if they are few.
+        images: of the change feed of coaching_insights.
+        scratch: folder for what is read more than once.
+        as_of: now, in microseconds since 1970.
+
+    Returns:
+        How many calls were looked at.
     """
-    name = settings.table("silver", table("coaching_insights").name)
+    calls = stored(changed_calls(images), f"{scratch}/calls")
+    few = [row[0] for row in calls.limit(KEY_LITERALS + 1).collect()]
+    if not few:
+        return 0
+    rows = spark.table(settings.table("silver", COACHING.name)).withColumn("entity_id", _call())
+    if len(few) <= KEY_LITERALS:
+        rows = rows.where(F.col("entity_id").isin(few))
+    apply_conditions(
+        spark, settings, insight_conditions(rows, calls), as_of, few if len(few) <= KEY_LITERALS else None
+    )
+    return calls.count() if len(few) > KEY_LITERALS else len(few)
 
-    def work() -> None:
-        rows = spark.table(name)
-        if among is not None:
-            rows = rows.where(F.col("id").isin(among))
-        if ids is not None:
-            rows = rows.join(ids.select("id").distinct(), "id", "left_semi")
-        # The file: a redacted twin has taken over the rows of its original, and is the same call.
-        call = folded(F.regexp_replace("_source_file", r"^[a-z0-9]+:/*", ""))
-        high = ~F.col("is_deleted") & (F.col("priority") == "high")
-        of_call = {c: F.max(F.when(high, F.col(c))) for c in ("s3_key", "call_guid", "agent")}
-        kinds = F.array_sort(F.collect_set(F.when(high, F.col("insight_type"))))
-        calls = (
-            rows.groupBy(call.alias("entity_id"))
-            .agg(
-                kinds.alias("insights"),
-                F.max("_changed_at").alias("cause"),
-                *(c.alias(n) for n, c in of_call.items()),
-            )
-            .select(
-                F.lit("high_priority_insight").alias("alert_type"),
-                F.lit("call").alias("entity_type"),
-                "entity_id",
-                F.lit("").alias("region"),
-                F.when(F.size("insights") > 0, "warning").alias("severity"),
-                F.concat(
-                    F.lit("The call calls for coaching: "), F.concat_ws(", ", "insights"), F.lit(".")
-                ).alias("message"),
-                F.to_json(F.struct("insights", *of_call)).alias("details"),
-                "cause",
-            )
-        )
-        apply_conditions(spark, settings, calls, micros(datetime.now(UTC)), None)
 
-    until_settled(spark, name, work)
+def refresh_insights(spark: SparkSession, settings: Settings, scratch: str, as_of: int) -> int:
+    """Open and close the alerts of all calls, those of open alerts among them; how many calls that are."""
+    rows = spark.table(settings.table("silver", COACHING.name)).withColumn("entity_id", _call())
+    alerts = spark.table(settings.table("silver", "alerts"))
+    still_open = alerts.where("closed_at IS NULL AND entity_type = 'call'").select("entity_id")
+    calls = stored(rows.select("entity_id").union(still_open).distinct(), f"{scratch}/calls")
+    found = calls.count()
+    if found:
+        apply_conditions(spark, settings, insight_conditions(rows, calls), as_of, None)
+    return found
+
+
+def changed_calls(images: DataFrame) -> DataFrame:
+    """Pure: images of coaching_insights → `entity_id` of the calls whose insights of high priority changed.
+
+    A commit that left an insight as it was, as to all that the alert shows, says nothing of its call.
+    """
+    after = F.col("_change_type").isin("insert", "update_postimage")
+    told = images.where(_is_high()).groupBy(
+        _call().alias("entity_id"), "id", "_commit_version", *SHOWN_OF_CALL, "insight_type"
+    )
+    balance = told.agg(F.sum(F.when(after, 1).otherwise(-1)).alias("_balance"))
+    return balance.where("_balance <> 0").select("entity_id").distinct()
+
+
+def insight_conditions(rows: DataFrame, calls: DataFrame) -> DataFrame:
+    """Pure: coaching insights → what the rule says of each call, as `metric_conditions` does.
+
+    Args:
+        rows: of the state table, tombstones too, all of the calls; with `entity_id`.
+        calls: `entity_id` of the calls to look at; one without rows has no insight any more.
+    """
+    shown = {c: F.max(F.when(_is_high(), F.col(c))) for c in SHOWN_OF_CALL}
+    kinds = F.array_sort(F.collect_set(F.when(_is_high(), F.col("insight_type"))))
+    found = rows.groupBy("entity_id").agg(
+        kinds.alias("insights"), F.max("_changed_at").alias("cause"), *(c.alias(n) for n, c in shown.items())
+    )
+    return calls.join(found, "entity_id", "left").select(
+        F.lit("high_priority_insight").alias("alert_type"),
+        F.lit("call").alias("entity_type"),
+        "entity_id",
+        F.lit("").alias("region"),
+        F.when(F.size("insights") > 0, "warning").alias("severity"),
+        F.concat(F.lit("The call calls for coaching: "), F.concat_ws(", ", "insights"), F.lit(".")).alias(
+            "message"
+        ),
+        F.to_json(F.struct("insights", *SHOWN_OF_CALL)).alias("details"),
+        "cause",
+    )
+
+
+def _call() -> SparkColumn:
+    """The file: a redacted twin has taken over the rows of its original, and is the same call."""
+    return folded(F.regexp_replace("_source_file", r"^[a-z0-9]+:/*", ""))
+
+
+def _is_high() -> SparkColumn:
+    return ~F.col("is_deleted") & (F.col("priority") == "high")
 
 
 def apply_conditions(

@@ -1,111 +1,106 @@
-"""Effects: the metrics and alerts of the entities that a batch names, or whose windows have moved.
+"""Effects: the metrics and alerts of the entities that a change of events names, or whose windows have moved.
 
 Both read `silver.metric_entity_events`: a row for each event and entity that it names, clustered by entity,
-so that the events of a few entities are found without reading the others'.
+so that the events of a few entities are found without reading the others'. Whoever calls holds the lease of
+the follower `metrics`: nobody else writes that table, or metrics.
 """
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import reduce
+from operator import or_
 
 from delta.tables import DeltaTable
 from pyspark.sql import Column as SparkColumn
-from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakehouse.gold.alerts import apply_conditions, causes, metric_conditions
 from lakehouse.gold.metrics import DAY, EVENT, entity_events, metrics_of
 from lakehouse.gold.tables import ENTITY, ENTITY_EVENTS, METRICS
-from lakehouse.ingest.commits import KEY_LITERALS, retrying, until_settled
-from lakehouse.ingest.floors import micros
-from lakehouse.ingest.lease import exclusive, lease
+from lakehouse.ingest.commits import KEY_LITERALS
 from lakehouse.ingest.sources import stored
 from lakehouse.settings import Settings
 from lakehouse.tables.metric_events import METRIC_EVENTS
 
 
-def apply_events(
-    spark: SparkSession, settings: Settings, changes: DataFrame, scratch: str, among: list[str] | None
-) -> None:
-    """Bring the entities' events, metrics and alerts up to a batch of metric_events; before its state MERGE.
-
-    Until that MERGE the state table says what an event was before. So when an event comes again as another
-    one, the entity that it has left is found; and found again after a crash.
-
-    Args:
-        changes: changes of metric_events, several of one event among them.
-        scratch: folder for what is read more than once.
-        among: the event ids in `changes`, if they are few.
-    """
-    plan = stored(_plan(spark, settings, changes, among), f"{scratch}/entity_events")
-    as_of = micros(datetime.now(UTC))
-    come = _wins() & (F.unix_micros("occurred_at") <= as_of)
-    newest = [
-        F.max(F.when(come & looked_at, F.col("occurred_at"))).alias(name)
-        for name, looked_at in causes().items()
-    ]
-    entities = _Entities.of(stored(plan.groupBy(*ENTITY).agg(*newest), f"{scratch}/entities"))
-    target = settings.table("silver", "metric_entity_events")
-    values: dict[str, str | SparkColumn] = {f"`{c.name}`": F.col(f"s.{c.name}") for c in ENTITY_EVENTS}
-    (
-        DeltaTable.forName(spark, target)
-        .alias("t")
-        .merge(plan.alias("s"), entities.same & (F.col("t.event_id") == F.col("s.event_id")))
-        .whenMatchedDelete(condition=~_wins("s.") & (F.col("t._sequence") < F.col("s._newest")))
-        .whenMatchedUpdate(condition=_wins("s.") & (F.col("s._sequence") > F.col("t._sequence")), set=values)
-        .whenNotMatchedInsert(condition=_wins("s."), values=values)
-        .execute()
-    )
-    _bring_up_to(spark, settings, entities, as_of, scratch)
-
-
-def refresh_metrics(
-    spark: SparkSession,
-    settings: Settings,
-    as_of: datetime | None = None,
-    *,
-    everything: bool = False,
-    held: bool = False,
-    wait: float = 0.0,
+def follow_events(
+    spark: SparkSession, settings: Settings, images: DataFrame, scratch: str, as_of: int
 ) -> int:
-    """Bring the metrics and alerts of all entities whose windows have moved up to a time.
+    """Bring the entities' events, metrics and alerts up to a change of metric_events.
+
+    The images say whom to look at, what an event was before included; what is so comes from the state table
+    as it is now. So it does not matter how often a change is seen, or that a later one is there already.
 
     Args:
-        as_of: where the windows end, with a zone; now if not given.
-        everything: of all entities, and from the state table: after it was rebuilt.
-        held: the caller holds the checkpoint of metric_events, which `everything` needs: a batch that is
-            between two of its commits has events that the state table does not have yet.
-        wait: seconds to wait for another refresh, or for that checkpoint.
+        images: of the change feed of metric_events.
+        scratch: folder for what is read more than once.
+        as_of: where the windows end, in microseconds since 1970.
 
     Returns:
         How many entities were looked at.
-
-    Raises:
-        LeaseHeldError: another refresh is at work, or with `everything` the stream of metric_events.
     """
-    scratch = f"{settings.checkpoints}/_refresh"
-    stream = METRIC_EVENTS.name
-    with ExitStack() as leases:
-        if everything and not held:
-            leases.enter_context(lease(spark, settings, settings.stream_folder(stream), stream, wait=wait))
-        leases.enter_context(lease(spark, settings, scratch, "refresh-metrics", wait=wait))
-        leases.enter_context(exclusive(settings.warehouse))
-        until = micros(as_of or datetime.now(UTC))
+    plan = stored(_plan(spark, settings, images), f"{scratch}/entity_events")
+    came = F.col("_there") & (F.unix_micros("occurred_at") <= as_of)
+    entities = _Entities.of(plan.groupBy(*ENTITY).agg(*_newest(came)))
+    if not entities.count:
+        return 0
+    same = entities.same & (F.col("t.event_id") == F.col("s.event_id"))
+    names = [c.name for c in ENTITY_EVENTS]
+    differs = reduce(or_, (~F.col(f"s.{c}").eqNullSafe(F.col(f"t.{c}")) for c in names))
+    values: dict[str, str | SparkColumn] = {f"`{c}`": F.col(f"s.{c}") for c in names}
+    (
+        DeltaTable.forName(spark, settings.table("silver", "metric_entity_events"))
+        .alias("t")
+        .merge(plan.alias("s"), same)
+        .whenMatchedDelete(condition=~F.col("s._there"))
+        .whenMatchedUpdate(condition=differs, set=values)
+        .whenNotMatchedInsert(condition=F.col("s._there"), values=values)
+        .execute()
+    )
+    _bring_up_to(spark, settings, entities, as_of, scratch)
+    return entities.count
 
-        def work() -> int:
-            if everything:
-                _refill(spark, settings)
-            found = _known_entities(spark, settings) if everything else _moved(spark, settings, until)
-            nothing = (F.lit(None).cast("timestamp").alias(name) for name in causes())
-            entities = _Entities.of(stored(found.select("*", *nothing), f"{scratch}/entities"))
-            count = entities.rows.count()
-            if count:
-                _bring_up_to(spark, settings, entities, until, scratch)
-            return count
 
-        return retrying(work, "refresh of the metrics")
+def age_metrics(spark: SparkSession, settings: Settings, scratch: str, as_of: int) -> int:
+    """Bring metrics and alerts of the entities whose windows have moved up to a time; how many they are."""
+    nothing = (F.lit(None).cast("timestamp").alias(name) for name in causes())
+    found = _moved(spark, settings, as_of).select("*", *nothing)
+    return _look_at(spark, settings, found, as_of, scratch)
+
+
+def refresh_all(spark: SparkSession, settings: Settings, scratch: str, as_of: int) -> int:
+    """Bring everything up to the state table and to a time: where what has changed in it cannot be told.
+
+    Returns:
+        How many entities were looked at: those of metrics and of open alerts among them, of whose events
+        nothing may be left.
+    """
+    events, theirs = (
+        spark.table(settings.table("silver", name)) for name in (METRIC_EVENTS.name, "metric_entity_events")
+    )
+    if not (events.isEmpty() and theirs.isEmpty()):
+        _refill(spark, settings)
+    came = F.unix_micros("occurred_at") <= as_of
+    newest = theirs.groupBy(*ENTITY).agg(*_newest(came))
+    found = _known_entities(spark, settings).join(newest, list(ENTITY), "left")
+    return _look_at(spark, settings, found, as_of, scratch)
+
+
+def _look_at(spark: SparkSession, settings: Settings, found: DataFrame, as_of: int, scratch: str) -> int:
+    entities = _Entities.of(stored(found, f"{scratch}/entities"))
+    if entities.count:
+        _bring_up_to(spark, settings, entities, as_of, scratch)
+    return entities.count
+
+
+def _newest(came: SparkColumn) -> list[SparkColumn]:
+    """By cause the time of the newest event that came in for it; see `metric_conditions`."""
+    return [
+        F.max(F.when(came & looked_at, F.col("occurred_at"))).alias(name)
+        for name, looked_at in causes().items()
+    ]
 
 
 # --- which entities -----------------------------------------------------------------------------------
@@ -116,12 +111,15 @@ class _Entities:
     """Entities to look at: `rows` with ENTITY and the causes, and the ids if they are few."""
 
     rows: DataFrame
+    count: int
     ids: list[str] | None
 
     @classmethod
     def of(cls, rows: DataFrame) -> _Entities:
-        ids = [r[0] for r in rows.select("entity_id").distinct().limit(KEY_LITERALS + 1).collect()]
-        return cls(rows, ids if len(ids) <= KEY_LITERALS else None)
+        ids = rows.select("entity_id").distinct().limit(KEY_LITERALS + 1)
+        row = rows.agg(F.count("*")).crossJoin(ids.agg(F.collect_list("entity_id"))).first()
+        assert row is not None
+        return cls(rows, row[0], row[1] if len(row[1]) <= KEY_LITERALS else None)
 
     @property
     def same(self) -> SparkColumn:
@@ -137,23 +135,32 @@ class _Entities:
         return few.join(self.rows.select(*ENTITY), list(ENTITY), "left_semi")
 
 
-def _plan(spark: SparkSession, settings: Settings, changes: DataFrame, among: list[str] | None) -> DataFrame:
-    """Every entity that a version of the batch's events names; the newest version says where an event is."""
-    columns = [*EVENT, "region", "is_deleted"]
-    before = spark.table(settings.table("silver", METRIC_EVENTS.name))
-    if among is not None:
-        before = before.where(F.col("event_id").isin(among))
-    ids = changes.select("event_id").distinct()
-    versions = changes.select(columns).unionByName(before.join(ids, "event_id", "left_semi").select(columns))
-    newest = F.max("_sequence").over(Window.partitionBy("event_id"))
-    live = versions.withColumn("_newest", newest).where(~F.col("is_deleted"))
-    found = entity_events(live, "_newest")
-    row = F.max_by(F.struct(*found.columns), "_sequence").alias("_row")
-    return found.groupBy(*ENTITY, "event_id").agg(row).select("_row.*")
+def changed(images: DataFrame) -> DataFrame:
+    """Pure: images of metric_events → `event_id` and the entity of each version that came or went.
+
+    A commit that left an event as it was, as to all that metrics look at, says nothing of it: a column was
+    filled that they do not read, a tombstone was purged.
+    """
+    live = images.where(~F.col("is_deleted"))
+    after = F.col("_change_type").isin("insert", "update_postimage")
+    balance = F.sum(F.when(after, 1).otherwise(-1))
+    told = live.groupBy(*EVENT, "region", "_commit_version").agg(balance.alias("_balance"))
+    return entity_events(told.where("_balance <> 0")).select(*ENTITY, "event_id").distinct()
 
 
-def _wins(alias: str = "") -> SparkColumn:
-    return F.col(f"{alias}_sequence") == F.col(f"{alias}_newest")
+def _plan(spark: SparkSession, settings: Settings, images: DataFrame) -> DataFrame:
+    """Rows of metric_entity_events that may have to change: as they are to be, or not `_there` any more."""
+    gone = changed(images)
+    ids = images.select("event_id").distinct()
+    state = spark.table(settings.table("silver", METRIC_EVENTS.name))
+    few = [row[0] for row in ids.limit(KEY_LITERALS + 1).collect()]
+    if len(few) <= KEY_LITERALS:
+        state = state.where(F.col("event_id").isin(few))
+    now = state.join(gone.select("event_id").distinct(), "event_id", "left_semi").where(~F.col("is_deleted"))
+    rows = entity_events(now).withColumn("_there", F.lit(True))
+    return rows.join(gone, [*ENTITY, "event_id"], "full").withColumn(
+        "_there", F.coalesce("_there", F.lit(False))
+    )
 
 
 def _moved(spark: SparkSession, settings: Settings, as_of: int) -> DataFrame:
@@ -184,19 +191,12 @@ def _known_entities(spark: SparkSession, settings: Settings) -> DataFrame:
 def _bring_up_to(
     spark: SparkSession, settings: Settings, entities: _Entities, as_of: int, scratch: str
 ) -> None:
-    """Alerts, then metrics; again while another writer adds events, so that none is left out by both.
-
-    The rows of metrics come last: their `as_of` says that all of it was done.
-    """
-    name = settings.table("silver", "metric_entity_events")
-
-    def work() -> None:
-        figures = metrics_of(entities.among(spark.table(name)), as_of)
-        rows = stored(entities.rows.join(figures, list(ENTITY), "left"), f"{scratch}/metrics")
-        apply_conditions(spark, settings, metric_conditions(rows), as_of, entities.ids)
-        _merge_metrics(spark, settings, entities, rows)
-
-    until_settled(spark, name, work)
+    """Alerts, then metrics: whose `as_of` says that all of it was done."""
+    events = spark.table(settings.table("silver", "metric_entity_events"))
+    figures = metrics_of(entities.among(events), as_of)
+    rows = stored(entities.rows.join(figures, list(ENTITY), "left"), f"{scratch}/metrics")
+    apply_conditions(spark, settings, metric_conditions(rows), as_of, entities.ids)
+    _merge_metrics(spark, settings, entities, rows)
 
 
 def _merge_metrics(spark: SparkSession, settings: Settings, entities: _Entities, rows: DataFrame) -> None:

@@ -19,12 +19,11 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakehouse.errors import CheckpointError, StreamError
-from lakehouse.gold.derived import after_state, before_state
 from lakehouse.ingest import books, bronze, changes, floors, silver
 from lakehouse.ingest.bronze import Reach
 from lakehouse.ingest.commits import append_once, retrying
 from lakehouse.ingest.lease import exclusive
-from lakehouse.ingest.silver import Applied, Prepared, Wrote
+from lakehouse.ingest.silver import Applied, Wrote
 from lakehouse.ingest.sources import Source
 from lakehouse.settings import Settings
 from lakehouse.table import Table
@@ -38,8 +37,8 @@ class Stream:
 
     tables: those that read the source and are to be brought up to it; their first has the records' key. None
         for the writer's quarantine, which no table reads.
-    target: the source's name in bronze. writer: the name and the identity of the checkpoint; known once the
-        lease is held.
+    target: the source's name in bronze. folder: its checkpoint lies there. writer: the name and the identity
+        of the checkpoint; known, as the run is, once the lease is held.
     """
 
     name: str
@@ -48,12 +47,8 @@ class Stream:
     settings: Settings
     tables: tuple[Table, ...]
     folder: str
-    run_id: str
+    run_id: str = ""
     writer: str = ""
-    is_new: bool = False
-    """Its checkpoint has never been used."""
-    from_the_beginning: bool = False
-    """Its checkpoint is to be taken away before it starts."""
 
     @property
     def bronze(self) -> str:
@@ -120,7 +115,8 @@ def _apply(
         prepared = first
         if prepared is None or prepared.table is not table:
             prepared = silver.prepare(spark, settings, table, stream.target, [reach])
-        applied[table.name] = apply(spark, settings, stream.folder, prepared, wrote[table.name])
+        at = floors.micros(datetime.now(UTC))
+        applied[table.name] = silver.apply(spark, settings, prepared, at, wrote[table.name])
     if not stream.tables:
         applied[None] = Applied(found.records, 0, 0, found.records, 0, {})
     if not applied:
@@ -139,31 +135,11 @@ def _apply(
     append_once(written, settings.table("ops", "batches"), writer=stream.writer, version=batch_id)
 
 
-def apply(spark: SparkSession, settings: Settings, folder: str, prepared: Prepared, wrote: Wrote) -> Applied:
-    """Bring a table up to batches of bronze, and what hangs on it.
-
-    Args:
-        folder: for scratch.
-        wrote: of earlier attempts at the same; see `silver.apply`.
-    """
-    table = prepared.table
-
-    def before(latest: DataFrame, among: list[str] | None) -> None:
-        before_state(spark, settings, table, latest, folder, among)
-
-    def after(latest: DataFrame, among: list[str] | None) -> None:
-        after_state(spark, settings, table, latest, among)
-
-    stamp = floors.micros(datetime.now(UTC))
-    return silver.apply(spark, settings, prepared, stamp, wrote, before=before, after=after)
-
-
 def catch_up(
     spark: SparkSession,
     settings: Settings,
     tables: Sequence[Table],
     source: str,
-    folder: str,
     run_id: str,
     *,
     is_new: bool = False,
@@ -181,7 +157,7 @@ def catch_up(
     with exclusive(settings.warehouse):
         # Once more: the source's other stream may have done it meanwhile.
         for table, reaches in _behind(spark, settings, tables, source, is_new):
-            _reach(spark, settings, table, source, folder, run_id, reaches)
+            _reach(spark, settings, table, source, run_id, reaches)
 
 
 def _behind(
@@ -204,7 +180,6 @@ def _reach(
     settings: Settings,
     table: Table,
     source: str,
-    folder: str,
     run_id: str,
     reaches: Sequence[Reach],
 ) -> None:
@@ -214,7 +189,7 @@ def _reach(
 
     def work() -> Applied:
         prepared = silver.prepare(spark, settings, table, source, reaches)
-        return apply(spark, settings, folder, prepared, wrote)
+        return silver.apply(spark, settings, prepared, floors.micros(datetime.now(UTC)), wrote)
 
     with in_time(spark, table.name):
         done = retrying(work, f"catching up of {table.name}")

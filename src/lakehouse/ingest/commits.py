@@ -14,8 +14,6 @@ from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from lakehouse.errors import StreamError
-
 KEY_LITERALS = 1000
 """With at most this many keys in a batch they stand in its MERGE's condition as literals: on a large table
 the files that cannot hold them are then not read at all."""
@@ -77,23 +75,6 @@ def retrying(work: Callable[[], T], what: str, *, sleep: Callable[[float], None]
             )
             sleep(pause)
     raise AssertionError("unreachable")
-
-
-def until_settled(spark: SparkSession, name: str, work: Callable[[], T]) -> T:
-    """Call `work`, which reads a table and writes others by it; again while that table changes meanwhile.
-
-    Another writer's rows that `work` has not seen were there before it ended, or their writer works after it:
-    so no row is left out by both. The conflicts of one table do not tell, as the rows are in another.
-
-    Raises:
-        StreamError: the table has changed every time.
-    """
-    for _ in range(ATTEMPTS):
-        before = version(spark, name)
-        done = work()
-        if version(spark, name) == before:
-            return done
-    raise StreamError(name, f"it has changed each of {ATTEMPTS} times; another writer is at work. Try again.")
 
 
 def version(spark: SparkSession, name: str, *, reads: bool = False) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from pyspark.errors import PySparkException
@@ -13,9 +14,11 @@ from pyspark.sql import functions as F
 
 from lakehouse import change_record
 from lakehouse.errors import CorruptObjectError, LakehouseError, StreamError
-from lakehouse.ingest.batch import Stream
 from lakehouse.ingest.lease import exclusive
 from lakehouse.ingest.sources import UNKNOWN_SCHEMA
+
+if TYPE_CHECKING:
+    from lakehouse.ingest.runner import Streaming
 
 MESSAGE_LIMIT = 4000
 """How much of an error's message ops.failures keeps, in characters."""
@@ -23,7 +26,7 @@ MESSAGE_LIMIT = 4000
 log = logging.getLogger(__name__)
 
 
-def note_failure(spark: SparkSession, stream: Stream, error: LakehouseError) -> None:
+def note_failure(spark: SparkSession, stream: Streaming, run_id: str, error: LakehouseError) -> None:
     """Add the failure to ops.failures, for those who are not looking at this run.
 
     It raises nothing: the error itself must reach whoever started this, also where it was Spark that ended.
@@ -36,7 +39,7 @@ def note_failure(spark: SparkSession, stream: Stream, error: LakehouseError) -> 
         row = spark.range(1).select(
             F.lit(stream.name).alias("stream"),
             F.lit(stream.target).alias("source"),
-            F.lit(stream.run_id).alias("run_id"),
+            F.lit(run_id).alias("run_id"),
             F.current_timestamp().alias("failed_at"),
             F.lit(type(error).__name__).alias("error"),
             F.lit(str(error)[:MESSAGE_LIMIT]).alias("message"),
@@ -47,11 +50,11 @@ def note_failure(spark: SparkSession, stream: Stream, error: LakehouseError) -> 
         log.warning("%s is not in ops.failures: %s: %s", error, type(caught).__name__, caught)
 
 
-def explain(stream: Stream, error: PySparkException) -> LakehouseError:
+def explain(stream: Streaming, error: PySparkException) -> LakehouseError:
     """Turn Spark's error into ours: a landed object that cannot be read, or a stream that stopped."""
     text = str(error)
     found = re.search(r"FAILED_READ_FILE[^\]]*\][^:]*?(?:file|path)[: ]+(\S+?)\.?(?:\s|$)", text)
-    if found and stream.tables and stream.tables[0].format == "documents":
+    if found and stream.reads_documents:
         return StreamError(stream.name, f"{unquote(found[1])} cannot be read. Mend or remove that document.")
     if found:
         detail = (

@@ -6,7 +6,7 @@ Whatever is applied twice changes nothing: the comparison of sequences is strict
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,8 +39,6 @@ class Applied:
         """Changes that changed nothing: superseded, older or seen before."""
         return self.records - self.upserts - self.deletes - self.quarantined
 
-
-Hook = Callable[[DataFrame, list[str] | None], None]
 
 Wrote = list[tuple[int, int]]
 """Upserts and deletes that MERGEs of one batch into one table have written, one for each attempt."""
@@ -75,9 +73,6 @@ def apply(
     prepared: Prepared,
     stamp: int,
     wrote: Wrote,
-    *,
-    before: Hook = lambda _changes, _among: None,
-    after: Hook = lambda _changes, _among: None,
 ) -> Applied:
     """Bring a table up to what was prepared: one MERGE, and what it cannot take noted before it counts.
 
@@ -85,17 +80,14 @@ def apply(
         stamp: the time of this attempt, in microseconds; the rows that it writes have it as `_applied_at`.
         wrote: of earlier attempts at the same; this one's is added. An attempt that loses a later commit has
             made its MERGE, and what that wrote still counts.
-        before, after: called with the latest changes around the MERGE.
     """
     table, source, look = prepared.table, prepared.source, prepared.look
     changes = prepared.changes.where(F.col(table.keys[0]).isNotNull())
     refused = 0
     if look.keys:
-        before(changes, look.among)
         written = merge(spark, settings, table, changes, stamp, floor=look.floor, among=look.among)
         gone = _deletes(spark, settings, table, look, written, stamp)
         wrote.append((written - gone, gone))
-        after(changes, look.among)
         if look.floor is not None and look.oldest_upsert is not None and look.oldest_upsert < look.floor:
             refused += refuse_below_floor(spark, settings, table, source, prepared.rows, changes, look.floor)
     if look.keyless:

@@ -19,7 +19,6 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from lakehouse.errors import IncompleteBronzeError
-from lakehouse.gold.derived import after_rebuild, before_rebuild
 from lakehouse.ingest import floors, refused
 from lakehouse.ingest.batch import catch_up
 from lakehouse.ingest.commits import retrying, same, version
@@ -83,18 +82,15 @@ def rebuild(
         for source in table.sources:
             on_progress(f"applying what bronze has of {source}")
             # First as ever: only so the floor's refusals are known before they are left out.
-            folder = settings.stream_folder(source)
-            catch_up(spark, settings, [table], source, folder, run_id, is_new=True)
+            catch_up(spark, settings, [table], source, run_id, is_new=True)
         for held in leases:
             held.check()
         on_progress("merging what differs")
-        before_rebuild(settings, table)
         with exclusive(settings.warehouse):
             before = _counts(spark, settings, table)
             written = retrying(lambda: _merge(spark, settings, table), f"rebuild of {table.name}")
             _judge_anew(spark, settings, table)
             after = _counts(spark, settings, table)
-        after_rebuild(spark, settings, table)
     return Rebuilt(table.name, basis, before[0], after[0], before[1], after[1], written)
 
 

@@ -207,6 +207,17 @@ def _pages() -> dict[str, tuple[Row, ...]]:
                 ),
             ),
             _row(
+                4,
+                _table(
+                    q.FOLLOWERS,
+                    follower="Follower",
+                    table_name="Follows",
+                    seen_until="Has seen until",
+                    written_at="Last written",
+                    minutes_behind="Minutes behind",
+                ),
+            ),
+            _row(
                 6,
                 _table(
                     q.QUARANTINE,

@@ -440,6 +440,16 @@ LIMIT 30
 """,
 )
 
+FOLLOWERS: Final = Query(
+    "followers",
+    "How far gold is behind silver",
+    """
+SELECT follower, table_name, seen_until, written_at, minutes_behind
+FROM {gold}.followers
+ORDER BY follower
+""",
+)
+
 QUARANTINE: Final = Query(
     "quarantine",
     "Quarantine by source and reason",
@@ -491,6 +501,7 @@ FIXED: Final = (
     INSIGHTS_BY_TYPE,
     COACHING_BY_AGENT,
     STREAMS,
+    FOLLOWERS,
     QUARANTINE,
 )
 """The queries that do not depend on which tables there are."""

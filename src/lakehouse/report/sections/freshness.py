@@ -15,7 +15,12 @@ _STATES = ("open", "requeued", "discarded")
 
 def freshness(answers: Answers) -> Section:
     """The section."""
-    figures = [_tables(answers["tables"]), _streams(answers["streams"]), _quarantine(answers["quarantine"])]
+    figures = [
+        _tables(answers["tables"]),
+        _followers(answers["followers"]),
+        _streams(answers["streams"]),
+        _quarantine(answers["quarantine"]),
+    ]
     return Section("freshness", "Freshness and quarantine", figures)
 
 
@@ -42,6 +47,29 @@ def _tables(rows: Sequence[Row]) -> Figure:
         "There are no tables.",
         "The age is how long before this report the newest change was made at its source.",
         whole=True,
+    )
+
+
+def _followers(rows: Sequence[Row]) -> Figure:
+    return Figure(
+        "followers",
+        "How far metrics and alerts are behind their tables",
+        Table(
+            ("Follower", "Follows", "Has seen until", "Last written", "Behind"),
+            [
+                (
+                    name(r["follower"]),
+                    name(r["table_name"]),
+                    time(r["seen_until"]),
+                    time(r["written_at"]),
+                    age(r["minutes_behind"]),
+                )
+                for r in rows
+            ],
+            4,
+        ),
+        "Nothing follows a table yet.",
+        "Behind is what the table has been written since the follower looked at it last.",
     )
 
 
