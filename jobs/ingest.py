@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from pyspark.sql import SparkSession
-
-from lakehouse.databricks.job import add_flag, add_settings, end, settings_from, tables_from
+from lakehouse.databricks.job import add_flag, add_settings, end, settings_from, tables_from, utc_session
 from lakehouse.errors import LeaseHeldError
 from lakehouse.gold.run import ingest
 from lakehouse.ingest.runner import Result
@@ -32,8 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     add_flag(parser, "--from-the-beginning", "read all of landing into bronze again, under new checkpoints")
     add_flag(parser, "--leave-held", "a checkpoint that is held after all is its holder's business: no error")
     args = parser.parse_args(argv)
-    spark = SparkSession.builder.getOrCreate()
-    spark.conf.set("spark.sql.session.timeZone", "UTC")
+    spark = utc_session()
     results = ingest(
         spark,
         settings_from(args),

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from pyspark.sql import SparkSession
-
-from lakehouse.databricks.job import add_flag, add_settings, end, settings_from, tables_from
+from lakehouse.databricks.job import add_flag, add_settings, end, settings_from, tables_from, utc_session
 from lakehouse.operations.maintain import maintain
 
 
@@ -22,8 +20,7 @@ def main(argv: list[str] | None = None) -> int:
     add_settings(parser)
     add_flag(parser, "--dry-run", "change nothing, say what would be done")
     args = parser.parse_args(argv)
-    spark = SparkSession.builder.getOrCreate()
-    spark.conf.set("spark.sql.session.timeZone", "UTC")
+    spark = utc_session()
     done = maintain(spark, settings_from(args), tables_from(args), dry_run=args.dry_run)
     for one in done:
         print(one, flush=True)

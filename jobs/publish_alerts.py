@@ -9,10 +9,15 @@ from __future__ import annotations
 import argparse
 import os
 
-from pyspark.sql import SparkSession
-
 from lakehouse.aws.publish import DEFAULT_BUS, DEFAULT_SOURCE, EventBus, events_client
-from lakehouse.databricks.job import add_credentials, add_settings, credentials_from, end, settings_from
+from lakehouse.databricks.job import (
+    add_credentials,
+    add_settings,
+    credentials_from,
+    end,
+    settings_from,
+    utc_session,
+)
 from lakehouse.gold.outbox import publish_due
 
 
@@ -32,8 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         region=args.region, endpoint_url=args.endpoint_url, credentials=credentials_from(args)
     )
     event_bus = EventBus(client, args.event_bus, args.event_source)
-    spark = SparkSession.builder.getOrCreate()
-    spark.conf.set("spark.sql.session.timeZone", "UTC")
+    spark = utc_session()
     done = publish_due(spark, settings_from(args), event_bus.put, on_progress=print)
     print(done, flush=True)
     return 1 if done.unpublished else 0

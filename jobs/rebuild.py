@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import argparse
 
-from pyspark.sql import SparkSession
-
-from lakehouse.databricks.job import add_flag, add_settings, end, settings_from, tables_from
+from lakehouse.databricks.job import add_flag, add_settings, end, settings_from, tables_from, utc_session
 from lakehouse.operations.rebuild import rebuild
 
 
@@ -26,8 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if not args.tables:
         parser.error("--tables: say which tables to rebuild")
-    spark = SparkSession.builder.getOrCreate()
-    spark.conf.set("spark.sql.session.timeZone", "UTC")
+    spark = utc_session()
     for table in tables_from(args):
         print(rebuild(spark, settings_from(args), table, complete=args.complete, wait=args.wait), flush=True)
     return 0

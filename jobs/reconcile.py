@@ -11,8 +11,6 @@ import argparse
 import time
 from functools import partial
 
-from pyspark.sql import SparkSession
-
 from lakehouse.aws.source import open_source
 from lakehouse.databricks import job
 from lakehouse.operations.reconcile import reconcile
@@ -34,8 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     tables = job.tables_from(args)
     if len(tables) != 1:
         parser.error("--tables: say which table to compare")
-    spark = SparkSession.builder.getOrCreate()
-    spark.conf.set("spark.sql.session.timeZone", "UTC")
+    spark = job.utc_session()
     source = open_source(
         tables[0],
         args.table_name,

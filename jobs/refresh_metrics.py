@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from pyspark.sql import SparkSession
-
-from lakehouse.databricks.job import add_flag, add_settings, end, settings_from
+from lakehouse.databricks.job import add_flag, add_settings, end, settings_from, utc_session
 from lakehouse.errors import LeaseHeldError
 from lakehouse.gold.followers import refresh_metrics
 from lakehouse.settings import parse_time
@@ -29,8 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     add_flag(parser, "--leave-held", "a follower that is at work ages them itself: no error")
     args = parser.parse_args(argv)
     as_of = parse_time(args.as_of) if args.as_of else None
-    spark = SparkSession.builder.getOrCreate()
-    spark.conf.set("spark.sql.session.timeZone", "UTC")
+    spark = utc_session()
     try:
         entities = refresh_metrics(spark, settings_from(args), as_of, everything=args.everything)
     except LeaseHeldError as held:

@@ -10,11 +10,9 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
-from pyspark.sql import SparkSession
-
 from lakehouse.catalog.governance import Governance
 from lakehouse.catalog.set_up import set_up
-from lakehouse.databricks.job import add_flag, add_settings, end, settings_from, tables_from
+from lakehouse.databricks.job import add_flag, add_settings, end, settings_from, tables_from, utc_session
 from lakehouse.ingest.fill import fill
 from lakehouse.settings import PII_READERS
 
@@ -36,8 +34,7 @@ def main(argv: list[str] | None = None) -> int:
         governance = Governance(
             args.analysts or None, args.operators or None, not args.no_predictive_optimization
         )
-    spark, tables = SparkSession.builder.getOrCreate(), tables_from(args)
-    spark.conf.set("spark.sql.session.timeZone", "UTC")
+    spark, tables = utc_session(), tables_from(args)
     fill(spark, settings, tables, set_up(spark, settings, tables, governance))
     return 0
 

@@ -80,7 +80,7 @@ def convert(record: Record, ingest_ts_ms: int) -> ConvertedRecord:
         sequence=f"{stream.label}/{number.zfill(40)}",
         approx_stream_ts=created_ms(record),
         ingest_ts=ingest_ts_ms,
-        delete_kind=_delete_kind(record.get("userIdentity")) if is_removal else None,
+        delete_kind=_delete_kind(record.get("userIdentity"), change) if is_removal else None,
     )
     keys = _keys(change)
     item = keys if is_removal else _new_item(change, keys)
@@ -213,14 +213,21 @@ def _parse_stream_arn(arn: str) -> StreamArn:
     return StreamArn(table, label)
 
 
-def _delete_kind(identity: object) -> str:
-    """`ttl` if DynamoDB's own service deleted the item, else `user`."""
-    # Lambda and the streams API spell the names differently.
-    if not isinstance(identity, Mapping):
-        return "user"
-    kind = identity.get("type", identity.get("Type"))
-    principal = identity.get("principalId", identity.get("PrincipalId"))
-    return "ttl" if (kind, principal) == ("Service", "dynamodb.amazonaws.com") else "user"
+def _delete_kind(identity: object, change: Mapping[str, Any]) -> str:
+    """`ttl` if DynamoDB's own service deleted the item; `replicated` if it says that another region did; else
+    `user`.
+
+    A global table of version 2017 marks an item before it replicates its delete; one of today marks nothing.
+    """
+    if isinstance(identity, Mapping):
+        # Lambda and the streams API spell the names differently.
+        kind = identity.get("type", identity.get("Type"))
+        principal = identity.get("principalId", identity.get("PrincipalId"))
+        if (kind, principal) == ("Service", "dynamodb.amazonaws.com"):
+            return "ttl"
+    before = change.get("OldImage")
+    marked = isinstance(before, dict) and before.get("aws:rep:deleting") == {"BOOL": True}
+    return "replicated" if marked else "user"
 
 
 def _keys(change: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -42,7 +42,7 @@ class Metadata(NamedTuple):
     approx_stream_ts: int | None
     ingest_ts: int
     delete_kind: str | None = None
-    """`ttl` or `user` on a tombstone, else None."""
+    """`ttl`, `replicated` or `user` on a tombstone, else None."""
 
     @property
     def is_deleted(self) -> bool:

@@ -16,7 +16,7 @@ UNKNOWN_SOURCE = "unknown"
 _LANDING_FORMATS = ("ndjson", "parquet")
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{3,255}")
-_TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")  # of a table; a Kinesis stream's may be shorter
 # Not `_` or `.` in front: Spark and Auto Loader take such folders for hidden ones and skip them, and
 # `_quarantine` and `_unknown` are ours.
 _SOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -105,11 +105,11 @@ def _prefix(text: str) -> str:
 
 
 def _source_map(text: str) -> dict[str, str]:
-    expected = f"table=source,table2=source2, each table once; a source is {_SOURCE_FORM}"
+    expected = f"table=source,stream=source2, each name once; a source is {_SOURCE_FORM}"
     sources: dict[str, str] = {}
     for entry in filter(None, (part.strip() for part in text.split(","))):
         table, equals, source = (part.strip() for part in entry.partition("="))
-        if not (equals and _TABLE.fullmatch(table) and _SOURCE.fullmatch(source)) or table in sources:
+        if not (equals and _NAME.fullmatch(table) and _SOURCE.fullmatch(source)) or table in sources:
             raise SettingsError("SOURCE_MAP", text, f"{expected}; the entry {entry!r} is wrong")
         sources[table] = source
     return sources

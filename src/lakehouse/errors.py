@@ -8,6 +8,7 @@
     │   └── PlatformError           Java, Spark jars or an extra are missing on this machine
     ├── DataError                   what lies in landing cannot be applied
     │   ├── CorruptObjectError      a torn or corrupt object stops its stream
+    │   ├── UnreadableObjectError   an object that cannot be fetched stops its stream
     │   └── IncompleteBronzeError   bronze may not have all that a table is to be brought to
     ├── LeaseError                  the checkpoint belongs to somebody else
     │   ├── LeaseHeldError          another process holds it now
@@ -100,6 +101,18 @@ class CorruptObjectError(DataError):
         super().__init__(
             f"Table {table!r} stopped at {path}: {detail}. Nothing of its batch was applied. "
             f"To let the table go on without this object: lakehouse landing set-aside {shlex.quote(path)}"
+        )
+
+
+class UnreadableObjectError(DataError):
+    """An object that may be whole, but cannot be fetched, stopped its stream; nothing was applied."""
+
+    def __init__(self, stream: str, path: str, cause: str, remedy: str) -> None:
+        self.stream = stream
+        self.path = path
+        self.cause = cause
+        super().__init__(
+            f"The stream of {stream!r} stopped at {path}: {cause}. Nothing of its batch was applied. {remedy}"
         )
 
 

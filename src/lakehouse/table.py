@@ -137,8 +137,9 @@ class Table:
         view: the gold view; every column of the live rows if not given.
         more_views: further gold views, created after the one above.
         history: show every change as `gold.<name>_history` (slowly changing dimension, type 2).
-        ttl_deletes: `apply` takes an expiry for a delete; `ignore` leaves the row alive (its history
-            has the expiry nevertheless).
+        ttl_deletes: `apply` takes an expiry for a delete; `ignore` leaves the row alive (bronze has the
+            expiry nevertheless). An expiry that another region of a global table did is not told from any
+            delete: it is applied. Let the writer read the stream of the region in which items expire.
         tombstone_retention_days: how long a tombstone is kept before `maintain` may purge it. Tables of
             documents keep theirs: a document of any age may be found for the first time.
         rules: what must hold of a live row.

@@ -522,6 +522,23 @@ def test_an_expiry_is_told_from_a_delete(identity: object, kind: str) -> None:
     assert parsed(convert(record, INGEST_TS))["_deleteKind"] == kind
 
 
+@pytest.mark.parametrize(
+    ("mark", "identity", "kind"),
+    [
+        ({"BOOL": True}, None, "replicated"),
+        ({"BOOL": True}, {"type": "Service", "principalId": "dynamodb.amazonaws.com"}, "ttl"),
+        ({"BOOL": False}, None, "user"),
+        ({"S": "true"}, None, "user"),
+    ],
+)
+def test_a_delete_that_another_region_did_is_told_where_the_item_says_so(
+    mark: object, identity: object, kind: str
+) -> None:
+    old = {"id": {"S": "a"}, "aws:rep:deleting": mark, "aws:rep:updateregion": {"S": "eu-west-1"}}
+    record = a_record(record__eventName="REMOVE", record__userIdentity=identity, OldImage=old)
+    assert parsed(convert(record, INGEST_TS))["_deleteKind"] == kind
+
+
 def test_the_expired_fixture_is_an_expiry() -> None:
     assert parsed(convert(load_event("calls-expired")["Records"][0], INGEST_TS))["_deleteKind"] == "ttl"
 

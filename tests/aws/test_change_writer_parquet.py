@@ -149,7 +149,7 @@ texts = st.text(st.characters(exclude_categories=("Cs",)))
                 Metadata, texts, texts, texts, st.none() | st.integers(0, 2**53), st.integers(0, 2**53)
             ),
             st.dictionaries(texts, texts | st.integers() | st.none(), max_size=4),
-            st.none() | st.sampled_from(("ttl", "user")),
+            st.none() | st.sampled_from(("ttl", "replicated", "user")),
         ),
         min_size=1,
         max_size=5,

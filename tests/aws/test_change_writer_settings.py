@@ -64,7 +64,7 @@ def test_slashes_of_the_prefix_are_normalised(given: str, prefix: str) -> None:
         ("SOURCE_MAP", "calls"),
         ("SOURCE_MAP", "calls="),
         ("SOURCE_MAP", "=calls"),
-        ("SOURCE_MAP", "ab=calls"),
+        ("SOURCE_MAP", "a b=calls"),
         ("SOURCE_MAP", "calls=_quarantine"),
         ("SOURCE_MAP", "calls=.hidden"),
         ("SOURCE_MAP", "calls=a/b"),
@@ -98,6 +98,12 @@ def test_an_unmapped_table_is_its_own_source() -> None:
     assert settings.source_of("calls-prod") == "calls"
     assert settings.source_of("calls-prod-2") == "calls-prod-2"
     assert settings.source_of("prod-calls") == "prod-calls"
+
+
+@pytest.mark.parametrize("stream", ["e", "ev", "s" * 128])
+def test_a_stream_of_kinesis_may_have_a_short_name_or_a_long_one(stream: str) -> None:
+    assert parse(SOURCE_MAP=f"{stream}=metric_events").source_of(stream) == "metric_events"
+    assert parse().source_of(stream) == stream
 
 
 @pytest.mark.parametrize("table", ["_quarantine", "_unknown", ".hidden", "-dash"])

@@ -74,8 +74,9 @@ _OF_THE_BUNDLE = {"grants", "permissions", "lifecycle"}  # no fields of the API'
 _KEYS: Mapping[str, set[str]] = {
     "": {
         *("artifacts", "bundle", "permissions", "presets", "resources", "run_as", "sync", "workspace"),
-        "target_workspace",  # the resolver's
+        *("experimental", "target_workspace"),  # the latter is the resolver's
     },
+    "experimental": {"skip_artifact_cleanup"},
     "bundle": {"name", "databricks_cli_version", "engine", "git", "mode"},
     "presets": {"tags"},
     "sync": {"paths"},  # what `exclude` leaves out, a job would look for
@@ -705,6 +706,8 @@ def _artifact(bundle: Bundle, _: Sequence[Table]) -> Iterator[str]:
             yield f"artifacts.{key}: there is no {project.relative_to(ROOT)}"
         elif tomllib.loads(project.read_text(encoding="utf-8"))["project"]["name"] != "lakehouse":
             yield f"artifacts.{key} is another package"
+    if bundle.config.get("experimental", {}).get("skip_artifact_cleanup") is not True:
+        yield "a deployment takes the wheel away that runs in progress still need"
     for path in bundle.config.get("sync", {}).get("paths", []):
         if not (ROOT / path).is_dir():
             yield f"sync: there is no {path}"

@@ -46,16 +46,6 @@ def test_a_flag_takes_what_a_jobs_parameter_says(script: str, flag: str) -> None
         said(f"{option}=perhaps")
 
 
-class _AnySession:
-    """Stands in for SparkSession: every attribute and every call gives itself."""
-
-    def __getattr__(self, name: str) -> _AnySession:
-        return self
-
-    def __call__(self, *given: Any) -> _AnySession:
-        return self
-
-
 @pytest.mark.parametrize(
     ("errors", "arguments", "status"),
     [
@@ -73,7 +63,7 @@ def test_a_checkpoint_that_is_held_may_be_left_to_its_holder(
     results = [
         Result(name, Batches(), 1.0, e) for name, e in zip(("calls", "scorecards"), errors, strict=True)
     ]
-    monkeypatch.setattr(job, "SparkSession", _AnySession())
+    monkeypatch.setattr(job, "utc_session", lambda: None)
     monkeypatch.setattr(job, "ingest", lambda *_given, **_named: results)
     assert job.main([*PLACES, *arguments]) == status
 

@@ -647,6 +647,9 @@ MISTAKES = {
         MAIN, "build: uv build --wheel", "build: python setup.py bdist_wheel", "no wheel"
     ),
     "a wheel that is not installed again": Mistake(MAIN, "    dynamic_version: true\n", "", "older wheel"),
+    "a wheel that runs in progress lose": Mistake(
+        MAIN, "skip_artifact_cleanup: true", "skip_artifact_cleanup: false", "still need"
+    ),
     "a wheel of the writer": Mistake(
         MAIN, "    type: whl\n", "    type: whl\n    path: lambda\n", "pyproject.toml"
     ),

@@ -396,6 +396,7 @@ def _codes(path: Path) -> set[str]:
         elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in (
             "problem",
             "UNKNOWN_SHAPE",
+            "WITHOUT_AUDIO",
         ):
             parts = [node.value]
         elif isinstance(node, ast.FunctionDef) and node.name == "_problems":

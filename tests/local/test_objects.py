@@ -137,6 +137,15 @@ def test_locations(tmp_path: Path, aws: LocalAws) -> None:
         open_objects(str(tmp_path / "nowhere"))
 
 
+def test_a_folder_that_is_to_be_written_is_made(tmp_path: Path) -> None:
+    landing = open_objects(f"{tmp_path}/new/landing", create=True)
+    assert landing.put_new("a", b"1")
+    assert (tmp_path / "new" / "landing" / "a").read_bytes() == b"1"
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match="file/landing cannot be made: Not a directory"):
+        open_objects(f"{tmp_path}/file/landing", create=True)
+
+
 def test_a_bucket_that_refuses_is_a_source_error(aws: LocalAws) -> None:
     nowhere = S3Objects(aws.client("s3"), "no-such-bucket", "p")
     for call in (

@@ -134,8 +134,8 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
     ),
     "no labels": (pca(agent=-3, labels=None), {"agent_negative_sentiment": "high"}),
     "labels of others": (
-        pca(agent=-3, labels={"spk_0": "Ann", "spk_1": "Ben"}),
-        {"agent_negative_sentiment": "high"},
+        pca(agent=-3, customer=-3, labels={"spk_0": "Ann", "spk_1": "Ben"}, silence=100, duration=200),
+        {"long_silence": "low"},
     ),
     "labels of no shape": (
         pca(agent=-3, labels=None, SpeakerLabels="spk_0"),
@@ -144,15 +144,45 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
     "negative times": (pca(duration=-100, silence=40, talk={"spk_0": -5, "spk_1": 5}), {}),
     "times beyond all measure": (pca(talk={"spk_0": 1, "spk_1": 6e11, "spk_2": 6e11}), {}),
     "a little above": (pca(agent=-0.9999996, duration="1800.0000004"), {"long_call": "low"}),
-    "spk_0 is the customer": (
+    "nobody is labelled agent": (
         pca(
             agent=-3,
-            customer=0,
+            customer=-3,
+            quarters=[(1, 5), (4, 0)],
             talk={"spk_0": 90, "spk_1": 10},
-            labels={"spk_0": "Customer", "spk_1": "Support"},
+            labels={"spk_0": "Cliente", "spk_1": "Agente"},
         ),
+        {},
+    ),
+    "the customer is a caller": (
+        pca(agent=-3, talk={"spk_0": 90, "spk_1": 10}, labels={"spk_0": "Caller", "spk_1": "Agent"}),
         {"customer_negative_sentiment": "high", "agent_silent": "medium"},
     ),
+    "two agents add up": (
+        pca(
+            talk={"spk_0": 29, "spk_1": 42, "spk_2": 29},
+            labels={"spk_0": "Customer", "spk_1": "Agent 1", "spk_2": "Agent 2"},
+        ),
+        {"agent_dominates": "medium"},
+    ),
+    "the worse of two agents": (
+        pca(agent=0, customer=-1.5, labels={"spk_0": "Agent 1", "spk_1": "Agent 2", "spk_2": "Customer"}),
+        NEGATIVE | {"agent_dominates": "medium"},
+    ),
+    "an IVR is nobody": (
+        pca(
+            talk={"IVR": 900, "spk_0": 50, "spk_1": 40},
+            SentimentTrends={"IVR": {"SentimentScore": -5}, "spk_1": {"SentimentScore": 0}},
+            labels={"IVR": "Genesys IVR", "spk_0": "Agent 1", "spk_1": "Customer"},
+        ),
+        {},
+    ),
+    "the duration of streaming": (
+        pca(duration="0.0", silence=100)
+        | {"SpeechSegments": [{"SegmentEndTime": 2000}, {"SegmentEndTime": 5}]},
+        {"long_call": "low"},
+    ),
+    "no labels, no members": (pca(agent=-3, labels={}), {"agent_negative_sentiment": "high"}),
     "a label of nobody": (
         pca(
             agent=0,
@@ -236,7 +266,7 @@ def test_a_file_that_cannot_be_read_is_one_row_with_its_reason(
 
 def test_an_insight_tells_the_call_and_its_figures(parsed: dict[str, list[Row]]) -> None:
     row = _live(parsed["everything at once.json"])["long_silence"]
-    assert (row.agent, row.call_guid, row.roles_source) == ("Zoë", "guid-1", "labels")
+    assert (row.agent, row.call_guid, row.roles_source) == ("Zoë", "guid-1", "told")
     assert (row.conversation_time_raw, row.created_at) == (
         "2025-10-08 13:35:14.215558",
         "2026-01-08 11:00:00.123",
@@ -255,6 +285,10 @@ def test_an_insight_tells_the_call_and_its_figures(parsed: dict[str, list[Row]])
     assert row.id == hashlib.sha256(json.dumps(name, separators=(",", ":")).encode()).hexdigest()
     (assumed,) = _live(parsed["no labels.json"]).values()
     assert assumed.roles_source == "assumed"
+    (silence,) = _live(parsed["labels of others.json"]).values()
+    assert (silence.roles_source, silence.agent_talk_seconds, silence.customer_talk_seconds) == (
+        *("unknown", None, None),
+    )
     (other,) = (r for r in parsed["the other speaker is the agent.json"] if r.insight_type == "agent_silent")
     assert (other.agent_talk_seconds, other.customer_talk_seconds) == (10.0, 90.0)
     assert json.loads(other.evidence)["agent_share"] == 0.1
@@ -285,7 +319,7 @@ def test_the_real_file_tells_what_a_reader_finds_in_it(spark: SparkSession) -> N
     assert len(rows) == len(RULES)
     assert set(live) == {"customer_sentiment_fell"}
     row = live["customer_sentiment_fell"]
-    assert (row.agent, row.call_guid, row.roles_source) == (None, None, "labels")
+    assert (row.agent, row.call_guid, row.roles_source) == (None, None, "told")
     assert (row.duration_seconds, row.agent_talk_seconds, row.customer_talk_seconds) == (28.67, 9.879, 19.56)
     assert (row.agent_sentiment, row.customer_sentiment, row.non_talk_seconds) == (1.7, 1.7, 0.0)
 

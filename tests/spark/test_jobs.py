@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 from pyspark.sql import SparkSession
 
+from lakehouse.databricks.job import utc_session
 from lakehouse.errors import ConfigurationError, UnknownTableError
 
 JOBS = Path(__file__).resolve().parents[2] / "jobs"
@@ -49,6 +50,33 @@ def test_set_up_and_ingest_run_as_jobs(
     (folder / "torn.ndjson.gz").write_bytes(gzip.compress(b"x" * 1000)[:-9])
     assert _job("ingest").main([*_arguments(tmp_path), "--tables", "calls"]) == 1
     assert "torn.ndjson.gz" in capsys.readouterr().out
+
+
+NEEDED = {"rebuild": ["--tables", "calls"], "reconcile": ["--tables", "calls", "--table-name", "calls"]}
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted(JOBS.glob("*.py"))])
+def test_every_job_works_in_utc(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    class StoppedError(Exception):
+        pass
+
+    def stop() -> None:
+        utc_session()
+        raise StoppedError
+
+    module, mine = _job(name), SparkSession.builder.getOrCreate()
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    monkeypatch.setattr(module.job if name == "reconcile" else module, "utc_session", stop)
+    try:
+        mine.conf.set("spark.sql.session.timeZone", "Asia/Kolkata")
+        with pytest.raises(StoppedError):
+            module.main([*_arguments(tmp_path), *NEEDED.get(name, [])])
+        assert mine.conf.get("spark.sql.session.timeZone") == "UTC"
+    finally:
+        mine.conf.set("spark.sql.session.timeZone", "UTC")
+    assert "SparkSession" not in (JOBS / f"{name}.py").read_text(encoding="utf-8")
 
 
 def test_a_job_refuses_arguments_that_cannot_be_right(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 from pyspark.sql import SparkSession
 
@@ -22,6 +25,13 @@ READS = [
     "SHOW SCHEMAS",
     "SHOW TABLES IN default",
     "EXPLAIN SELECT 1",
+    "SELECT /*+ BROADCAST(t), COALESCE(1) */ * FROM VALUES (1) t(a)",
+    "DESCRIBE FUNCTION EXTENDED upper",
+    "SHOW FUNCTIONS LIKE 'upper'",
+    "SHOW CATALOGS",
+    "SHOW CURRENT SCHEMA",
+    "DESCRIBE SCHEMA default",
+    "DESCRIBE QUERY SELECT 1",
 ]
 
 WRITES = [
@@ -91,5 +101,49 @@ def test_a_query_reaches_no_java_method(spark: SparkSession, statement: str) -> 
 
 
 def test_a_query_reads_tables_and_no_files(spark: SparkSession) -> None:
-    with pytest.raises(QueryError, match="cannot be found"):
+    with pytest.raises(QueryError, match=r"There is no table text\./etc/hostname"):
         read_only(spark, "SELECT * FROM text.`/etc/hostname`")
+
+
+@pytest.fixture
+def table(spark: SparkSession, tmp_path: Path) -> Iterator[str]:
+    """The path of a table of the warehouse."""
+    path = str(tmp_path / "calls")
+    spark.sql("CREATE SCHEMA IF NOT EXISTS silver")
+    spark.sql(
+        f"CREATE TABLE silver.query_calls (a INT) USING DELTA LOCATION '{path}' "
+        "TBLPROPERTIES ('delta.enableChangeDataFeed' = 'true')"
+    )
+    yield path
+    spark.sql("DROP TABLE silver.query_calls")
+
+
+def test_what_tells_of_a_table_is_run_by_its_name_and_not_by_a_path(spark: SparkSession, table: str) -> None:
+    for shows in ("SHOW TBLPROPERTIES", "DESCRIBE DETAIL", "DESCRIBE HISTORY", "SHOW COLUMNS IN"):
+        assert read_only(spark, f"{shows} silver.query_calls").collect()
+        with pytest.raises(QueryError, match=r"There is no table delta|reads tables by their names"):
+            read_only(spark, f"{shows} delta.`{table}`")
+    read_only(spark, "SELECT * FROM table_changes('silver.query_calls', 0)").collect()
+    for by_path in (
+        f"DESCRIBE DETAIL '{table}'",
+        f"DESCRIBE HISTORY '{table}'",
+        f"SELECT * FROM table_changes_by_path('{table}', 0)",
+        f"SELECT 1 WHERE EXISTS (SELECT * FROM TABLE_CHANGES_BY_PATH('{table}', 0))",
+    ):
+        with pytest.raises(QueryError, match="by their names, and no paths"):
+            read_only(spark, by_path)
+
+
+@pytest.mark.parametrize(
+    "missing", ["silver.query_call", "silvr.query_calls", "query_calls", "Silver.Query_Cals"]
+)
+def test_a_misspelt_table_is_answered_with_those_near_it(
+    spark: SparkSession, table: str, missing: str
+) -> None:
+    with pytest.raises(
+        QueryError, match=rf"There is no table {missing}\. Is it .*silver\.query_calls"
+    ) as said:
+        read_only(spark, f"SELECT * FROM {missing}")
+    assert "DROP VIEW" not in str(said.value)
+    with pytest.raises(QueryError, match=r"There is no table nothing\.like_it\. SHOW TABLES IN gold"):
+        read_only(spark, "SELECT * FROM nothing.like_it")

@@ -13,6 +13,7 @@ from pyspark.sql import Row, SparkSession
 from tests.spark.parsed import documents
 from tests.spark.support import TRANSCRIPTS, Lake, assert_rows, show_times
 
+from lakehouse.operations.landing import check_documents
 from lakehouse.table import Table
 from lakehouse.tables.transcripts import transcripts
 
@@ -38,41 +39,41 @@ def _segment(end: float, speaker: str) -> dict[str, Any]:
 
 
 # key of the document, its results, then: id, duration, its source, speakers, words
-STANDARD: list[tuple[str, dict[str, Any], tuple[str, Any, Any, int, int]]] = [
+STANDARD: list[tuple[str, dict[str, Any], tuple[str, Any, Any, Any, int]]] = [
     (
         "transcripts/stated.json",
         {"audio_duration": 61.5, "items": [_word(9.5)]},
-        ("stated", 61.5, "audio_duration", 0, 1),
+        ("stated", 61.5, "audio_duration", None, 1),
     ),
     (
         "transcripts/stated-text.json",
         {"audio_duration": "61.5", "items": []},
-        ("stated-text", 61.5, "audio_duration", 0, 0),
+        ("stated-text", 61.5, "audio_duration", None, 0),
     ),
     (
         "transcripts/stated-zero.json",
         {"audio_duration": 0, "items": [_word(9.5)]},
-        ("stated-zero", 0.0, "audio_duration", 0, 1),
+        ("stated-zero", 0.0, "audio_duration", None, 1),
     ),
     (
         "transcripts/stated-null.json",
         {"audio_duration": None, "items": [_word(9.5)]},
-        ("stated-null", 9.5, "end_time", 0, 1),
+        ("stated-null", 9.5, "end_time", None, 1),
     ),
     (
         "transcripts/stated-rubbish.json",
         {"audio_duration": "long", "items": [_word(9.5)]},
-        ("stated-rubbish", 9.5, "end_time", 0, 1),
+        ("stated-rubbish", 9.5, "end_time", None, 1),
     ),
     (
         "transcripts/stated-nan.json",
         {"audio_duration": "NaN", "items": [_word("NaN"), _word(4), _word("inf"), _word("1d"), _word(-1)]},
-        ("stated-nan", 4.0, "end_time", 0, 5),
+        ("stated-nan", 4.0, "end_time", None, 5),
     ),
     (
         "transcripts/stated-negative.json",
         {"audio_duration": -5, "items": [_word("4e0")]},
-        ("stated-negative", 4.0, "end_time", 0, 1),
+        ("stated-negative", 4.0, "end_time", None, 1),
     ),
     (
         "transcripts/items.json",
@@ -82,12 +83,12 @@ STANDARD: list[tuple[str, dict[str, Any], tuple[str, Any, Any, int, int]]] = [
     (
         "transcripts/as-numbers.json",
         {"items": [_word("9.5") | {"end_time": 100}, _word("99.5")]},
-        ("as-numbers", 100.0, "end_time", 0, 2),
+        ("as-numbers", 100.0, "end_time", None, 2),
     ),
     (
         "transcripts/not-as-text.json",
         {"items": [_word("100.5"), _word("99.5")]},
-        ("not-as-text", 100.5, "end_time", 0, 2),
+        ("not-as-text", 100.5, "end_time", None, 2),
     ),
     (
         "transcripts/segments.json",
@@ -137,6 +138,22 @@ STANDARD: list[tuple[str, dict[str, Any], tuple[str, Any, Any, int, int]]] = [
         ("channels", 5.0, "end_time", 2, 2),
     ),
     (
+        # As of 2020, when the items did not say their channel.
+        "transcripts/channels-alone.json",
+        {
+            "items": [_word(4), _word(5)],
+            "channel_labels": {
+                "number_of_channels": 3,
+                "channels": [
+                    {"channel_label": "ch_0", "items": [_word(4)]},
+                    {"channel_label": "ch_1", "items": [_word(5)]},
+                    {"channel_label": "ch_2", "items": []},
+                ],
+            },
+        },
+        ("channels-alone", 5.0, "end_time", 2, 2),
+    ),
+    (
         "transcripts/silent-channel.json",
         {
             "items": [_word(4, None, "ch_0")],
@@ -147,17 +164,17 @@ STANDARD: list[tuple[str, dict[str, Any], tuple[str, Any, Any, int, int]]] = [
     (
         "transcripts/nothing-said.json",
         {"transcripts": [{"transcript": ""}], "items": []},
-        ("nothing-said", None, None, 0, 0),
+        ("nothing-said", None, None, None, 0),
     ),
-    ("transcripts/bare.json", {}, ("bare", None, None, 0, 0)),
+    ("transcripts/bare.json", {}, ("bare", None, None, None, 0)),
     (
         "transcripts/odd-members.json",
         {"items": "none", "audio_segments": {"a": 1}, "speaker_labels": []},
-        ("odd-members", None, None, 0, 0),
+        ("odd-members", None, None, None, 0),
     ),
     ("deep/er/redacted-twin.json", {"items": [_word(5, "spk_0")]}, ("twin", 5.0, "end_time", 1, 1)),
-    ("no-folder.json", {"items": [_word(5)]}, ("no-folder", 5.0, "end_time", 0, 1)),
-    ("with.dots.json.json", {"items": [_word(5)]}, ("with.dots.json", 5.0, "end_time", 0, 1)),
+    ("no-folder.json", {"items": [_word(5)]}, ("no-folder", 5.0, "end_time", None, 1)),
+    ("with.dots.json.json", {"items": [_word(5)]}, ("with.dots.json", 5.0, "end_time", None, 1)),
 ]
 
 
@@ -175,7 +192,7 @@ def _spoken(end: Any, speaker: str | None, words: int) -> dict[str, Any]:
 
 TOTAL = "TotalConversationDurationMillis"
 # key of the document, the document, then: id, duration, its source, speakers, words
-OTHER_SHAPES: list[tuple[str, dict[str, Any], tuple[str, Any, Any, int, int]]] = [
+OTHER_SHAPES: list[tuple[str, dict[str, Any], tuple[str, Any, Any, Any, int]]] = [
     (
         "analytics/call.json",
         {
@@ -217,7 +234,7 @@ OTHER_SHAPES: list[tuple[str, dict[str, Any], tuple[str, Any, Any, int, int]]] =
     (
         "analytics/bare.json",
         {"LanguageCode": "en-GB", "Transcript": [1, {"Items": "none"}], "ConversationCharacteristics": []},
-        ("bare", None, None, 0, 0),
+        ("bare", None, None, None, 0),
     ),
     (
         "parsedFiles/redacted-named.wav.json",
@@ -249,7 +266,81 @@ OTHER_SHAPES: list[tuple[str, dict[str, Any], tuple[str, Any, Any, int, int]]] =
     (
         "parsedFiles/bare.json",
         {"ConversationAnalytics": {"LanguageCode": "en-GB", "GUID": ""}, "SpeechSegments": {"a": 1}},
-        ("bare", None, None, 0, 0),
+        ("bare", None, None, None, 0),
+    ),
+    (
+        "analytics/no-items.json",
+        {
+            "LanguageCode": "en-GB",
+            "Transcript": [
+                {
+                    "EndOffsetMillis": 5000,
+                    "Content": "Good morning - what can I do?",
+                    "ParticipantRole": "AGENT",
+                },
+                {"EndOffsetMillis": 9000, "Content": " Gar  nichts, danke. ", "ParticipantRole": "CUSTOMER"},
+                {"EndOffsetMillis": 9500, "ParticipantRole": "CUSTOMER"},
+            ],
+        },
+        ("no-items", 9.5, "EndOffsetMillis", 2, 9),
+    ),
+    (
+        "analytics/contact-lens.json",
+        {
+            "LanguageCode": "en-GB",
+            "Channel": "VOICE",
+            "Participants": [
+                {"ParticipantId": "AGENT", "ParticipantRole": "AGENT"},
+                {"ParticipantId": "CUSTOMER", "ParticipantRole": "CUSTOMER"},
+            ],
+            "Transcript": [{"EndOffsetMillis": 8000, "Content": "Call me back", "ParticipantId": "CUSTOMER"}],
+            "ConversationCharacteristics": {TOTAL: 9000},
+        },
+        ("contact-lens", 9.0, TOTAL, 1, 3),
+    ),
+    (
+        "analytics/nobody-told.json",
+        {"LanguageCode": "en-GB", "Transcript": [{"EndOffsetMillis": 8000, "Content": "Hello"}]},
+        ("nobody-told", 8.0, "EndOffsetMillis", None, 1),
+    ),
+    (
+        "parsedFiles/of-streaming.json",
+        {
+            "ConversationAnalytics": {"LanguageCode": "en-GB", "Duration": "0.0"},
+            "SpeechSegments": [_spoken(50, "spk_1", 0), _spoken("60.5", "spk_0", 0)],
+        },
+        ("of-streaming", 60.5, "SegmentEndTime", 2, 0),
+    ),
+    (
+        "parsedFiles/of-no-length.json",
+        {"ConversationAnalytics": {"LanguageCode": "en-GB", "Duration": "0.0"}},
+        ("of-no-length", 0.0, "Duration", None, 0),
+    ),
+    (
+        "parsedFiles/ivr.json",
+        {
+            "ConversationAnalytics": {
+                "LanguageCode": "en-GB",
+                "Duration": 9,
+                "SpeakerLabels": [
+                    {"Speaker": "spk_0", "DisplayText": "Agent 1"},
+                    {"Speaker": "spk_2", "DisplayText": "Genesys IVR"},
+                ],
+            },
+            "SpeechSegments": [_spoken(1, "IVR", 3), _spoken(5, "spk_0", 1), _spoken(9, "spk_2", 1)],
+        },
+        ("ivr", 9.0, "Duration", 1, 5),
+    ),
+    (
+        "parsedFiles/ivr-timed.json",
+        {
+            "ConversationAnalytics": {
+                "LanguageCode": "en-GB",
+                "Duration": 9,
+                "SpeakerTime": {"spk_0": {}, "IVR": {}, "NonTalkTime": {}},
+            },
+        },
+        ("ivr-timed", 9.0, "Duration", 1, 0),
     ),
 ]
 BAD: dict[str, tuple[bytes, str]] = {
@@ -265,6 +356,12 @@ BAD: dict[str, tuple[bytes, str]] = {
     "stream-result.json": (b'{"TranscriptResultStream": {}}', "unknown_document_shape"),
     "no-list.json": (b'{"Transcript": "text", "ConversationAnalytics": [1]}', "unknown_document_shape"),
     "redacted-.json": (b'{"results": {}}', "missing_key"),
+    "chat.json": (b'{"Channel": "CHAT", "Transcript": []}', "without_audio"),
+    "e-mail.json": (b'{"Channel": "email", "Transcript": [{"Content": "a"}]}', "without_audio"),
+    "by-the-clock.json": (
+        b'{"Transcript": [{"AbsoluteTime": "2026-01-08T11:00:00.000Z", "Content": "a"}]}',
+        "without_audio",
+    ),
 }
 
 
@@ -328,6 +425,44 @@ def test_a_document_that_cannot_be_read_has_its_reason_and_is_kept_whole(
 def test_what_was_looked_for_is_told(parsed: dict[str, Row]) -> None:
     detail = parsed["other.json"]._detail
     assert all(name in detail for name in ("`results`", "`Transcript`", "`ConversationAnalytics`"))
+
+
+REDACTED = {
+    "its name": ("redacted-a.json", {}, True),
+    "its own word": ("b.json", {"isRedacted": True}, True),
+    "its own word as text": ("c.json", {"isRedacted": "true"}, True),
+    "its output": ("d.json", {"ContentMetadata": {"Output": "Redacted"}}, True),
+    "its output is raw": ("e.json", {"ContentMetadata": {"Output": "Raw"}, "isRedacted": False}, False),
+    "nothing": ("f.json", {"ContentMetadata": "Redacted", "isRedacted": {}}, False),
+}
+
+
+def test_a_transcript_is_redacted_by_its_name_or_its_own_word(spark: SparkSession) -> None:
+    files = [
+        (key, json.dumps({"results": {"items": []}, "Transcript": []} | members).encode())
+        for key, members, _ in REDACTED.values()
+    ]
+    assert {key: row.redacted for key, row in _parse(spark, files).items()} == {
+        key: redacted for key, _, redacted in REDACTED.values()
+    }
+
+
+def test_of_several_languages_the_one_that_was_spoken_the_longest_is_the_language(
+    spark: SparkSession,
+) -> None:
+    def codes(*spoken: tuple[str, Any]) -> list[dict[str, Any]]:
+        return [{"language_code": code, "duration_in_seconds": seconds} for code, seconds in spoken]
+
+    cases: dict[str, tuple[dict[str, Any], str | None]] = {
+        "several": ({"language_codes": codes(("en-US", "9.5"), ("es-US", "10.25"), ("fr-CA", 1))}, "es-US"),
+        "one": ({"language_codes": codes(("de-DE", None))}, "de-DE"),
+        "stated": ({"language_code": "en-US", "language_codes": codes(("es-US", 5))}, "en-US"),
+        "none": ({"language_codes": []}, None),
+        "no shape": ({"language_codes": "en-US"}, None),
+    }
+    files = [(name, json.dumps({"results": results}).encode()) for name, (results, _) in cases.items()]
+    found = {key: row.language for key, row in _parse(spark, files).items()}
+    assert found == {name: language for name, (_, language) in cases.items()}
 
 
 def test_the_pattern_of_the_id_can_be_set(spark: SparkSession) -> None:
@@ -394,6 +529,12 @@ def test_a_transcript_that_is_written_again_is_read_again_and_the_newest_wins(
     lake.write_document("odd 50%+[b] ü#.json", transcript(5), mtime=1_767_000_000)
     lake.write_document("odd 50%+[b] ü# bad.json", b"bad", mtime=1_767_000_000)
     lake.write_document("note.txt", b"no document", mtime=1_767_000_000)
+    unread = ("_hidden.json", ".hidden.json", "_hidden/a.json", "CAPITALS.JSON", "empty.json")
+    for name in unread:
+        lake.write_document(name, b"" if name == "empty.json" else transcript(6), mtime=1_767_000_000)
+    assert {Path(found.path) for found in check_documents(str(lake.documents))} == {
+        lake.documents / name for name in unread
+    }
     first = lake.ingest_well()["transcripts"]
     assert (first.batches.upserts, first.batches.quarantined, first.batches.files) == (5, 1, 6)
     before = lake.versions()
@@ -417,6 +558,10 @@ def test_a_transcript_that_is_written_again_is_read_again_and_the_newest_wins(
         ],
         "transcript_id string, duration_seconds double, s3_key string, redacted boolean",
     )
+    # Within a second, and of the same length.
+    lake.write_document("transcripts/rewritten.json", transcript(7), mtime=1_767_000_001.5)
+    assert lake.ingest_well()["transcripts"].batches.upserts == 1
+    assert lake.rows(TRANSCRIPTS)["rewritten"].duration_seconds == 7.0
     assert_rows(
         lake.quarantine().select("source", "reason", "raw", "object"),
         [("transcripts", "not_json", "bad", f"file:{lake.documents}/odd 50%+[b] ü# bad.json")],

@@ -29,7 +29,7 @@ def parsed(**analytics: Any) -> str:
 
 
 def figures(**analytics: Any) -> Figures:
-    return read(json.loads(json.dumps(analytics), parse_float=Decimal))
+    return read(json.loads(parsed(**analytics), parse_float=Decimal))
 
 
 def found(**analytics: Any) -> list[tuple[str, str]]:
@@ -150,11 +150,36 @@ def test_labels_tell_the_roles_whatever_their_case() -> None:
         assert (call.agent_sentiment, call.customer_sentiment) == (2, 1)
 
 
-@pytest.mark.parametrize("labels", [None, [], LABELS[1:2], [{"Speaker": "spk_1", "DisplayText": "Boss"}]])
+@pytest.mark.parametrize("labels", [None, [], "spk_1", [{"Speaker": "spk_1"}, {"DisplayText": "Agent"}]])
 def test_without_a_label_the_agent_is_the_first_speaker(labels: object) -> None:
     trends = {"spk_0": trend(1), "spk_1": trend(2)}
     call = figures(SpeakerLabels=labels, SentimentTrends=trends)
-    assert call.agent_sentiment == 1
+    assert (call.agent_sentiment, call.customer_sentiment) == (1, 2)
+
+
+@pytest.mark.parametrize("labels", [LABELS[1:2], [{"Speaker": "spk_1", "DisplayText": "Agente"}, LABELS[1]]])
+def test_where_labels_name_no_agent_nobody_is_taken_for_one(labels: object) -> None:
+    trends, times = {"spk_0": trend(-3, 5, 0), "spk_1": trend(-3)}, talk(spk_0=90, spk_1=1)
+    assert found(SpeakerLabels=labels, SentimentTrends=trends, SpeakerTime=times, Duration=100) == []
+
+
+def test_agents_add_up_and_an_ivr_is_nobody() -> None:
+    labels = [{"Speaker": f"spk_{n}", "DisplayText": f"Agent {n}"} for n in (1, 2)]
+    labels += [
+        {"Speaker": "spk_0", "DisplayText": "Customer"},
+        {"Speaker": "spk_9", "DisplayText": "Our IVR"},
+    ]
+    times = talk(spk_0=30, spk_1=20, spk_2=50, spk_9=500, IVR=500, NonTalkTime=0)
+    trends = {"spk_1": trend(-1), "spk_2": trend(-2), "IVR": trend(-5), "spk_9": trend(-5)}
+    call = figures(SpeakerLabels=labels, SpeakerTime=times, SentimentTrends=trends)
+    assert (call.agent_talk, call.customer_talk, call.agent_sentiment) == (70, 30, -2)
+    assert call.customer_sentiment is None
+
+
+def test_a_duration_of_zero_is_none_where_a_segment_ends() -> None:
+    document = {"ConversationAnalytics": {"Duration": "0.0"}, "SpeechSegments": [{"SegmentEndTime": 50}, {}]}
+    assert read(document).duration == 50
+    assert figures(Duration="0.0").duration == 0
 
 
 def test_the_customer_is_the_first_other_by_name_and_nontalktime_is_nobody() -> None:

@@ -12,7 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from lakehouse.errors import ConfigurationError
-from lakehouse.operations.landing import all_set_aside, bytes_since, check, open_store, restore, set_aside
+from lakehouse.operations.landing import (
+    all_set_aside,
+    bytes_since,
+    check,
+    check_documents,
+    open_store,
+    restore,
+    set_aside,
+)
 
 LINES = gzip.compress(b'{"a":1}\n{"a":2}\n' * 50_000, mtime=0)
 
@@ -77,6 +85,37 @@ def _kinds(landing: Path) -> dict[str, str]:
 def test_each_object_is_what_it_is(tmp_path: Path, place: str, body: bytes, kind: str | None) -> None:
     _put(tmp_path, place, body)
     assert list(_kinds(tmp_path).values()) == ([kind] if kind else [])
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="only Linux has a file that nobody can read")
+def test_an_object_that_cannot_be_fetched_is_one_finding_among_the_others(tmp_path: Path) -> None:
+    _put(tmp_path, "calls/dt=2025-10-08/HH=14/a.ndjson.gz", LINES[:-1])
+    os.symlink("/proc/self/mem", tmp_path / "calls/dt=2025-10-08/HH=14/b.ndjson.gz")
+    _put(tmp_path, "calls/dt=2025-10-08/HH=14/c.ndjson.gz", b"")
+    found = list(check(str(tmp_path), ["calls"]))
+    assert [(Path(f.path).name, f.kind) for f in found] == [
+        ("a.ndjson.gz", "torn"),
+        ("b.ndjson.gz", "unreadable"),
+        ("c.ndjson.gz", "empty"),
+    ]
+    assert "Input/output error" in found[1].detail
+    assert "set-aside" not in found[1].detail
+
+
+def test_documents_that_no_stream_reads_are_reported(tmp_path: Path) -> None:
+    read = ("a.json", "deep/er/b.json", "c_d.json", "_e=f/g.json", "notes.txt", "_success")
+    unread = ("_a.json", ".a.json", "_deep/a.json", "deep/.er/a.json", "A.JSON", "deep/a.Json")
+    for place in (*read, *unread):
+        _put(tmp_path, place, b"{}")
+    _put(tmp_path, "empty.json", b"")
+    found = list(check_documents(str(tmp_path)))
+    assert {f.path: f.kind for f in found} == {
+        **{str(tmp_path / place): "unread" for place in unread},
+        str(tmp_path / "empty.json"): "empty",
+    }
+    assert [f.path for f in found] == sorted(f.path for f in found)
+    with pytest.raises(ConfigurationError, match="Nothing lies at"):
+        list(check_documents(str(tmp_path / "nowhere")))
 
 
 def test_an_object_that_was_set_aside_is_kept_whole_and_its_place_holds_an_empty_one(tmp_path: Path) -> None:

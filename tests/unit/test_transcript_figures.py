@@ -91,8 +91,8 @@ def test_speaker_labels_count_and_the_channel_beside_them_does_not() -> None:
     assert heard(body) == Heard(5.0, 1)
 
 
-def test_a_silent_transcript_has_no_length_and_no_speakers() -> None:
-    assert heard(transcript(speaker_labels={"speakers": 0, "segments": []})) == Heard(None, 0)
+def test_of_a_silent_transcript_neither_length_nor_speakers_are_known() -> None:
+    assert heard(transcript(speaker_labels={"speakers": 0, "segments": []})) == Heard(None, None)
 
 
 @pytest.mark.parametrize(
@@ -106,8 +106,13 @@ def test_what_cannot_be_read_or_has_no_shape_is_no_transcript(body: str | bytes)
     assert read_transcript(body, "a") is None
 
 
+def test_old_outputs_split_by_channel_name_them_on_the_channels_alone() -> None:
+    channels = [{"channel_label": "ch_0", "items": [word("5")]}, {"channel_label": "ch_1", "items": []}]
+    assert heard(transcript(word("5"), channel_labels={"channels": channels})) == Heard(5.0, 1)
+
+
 def test_items_that_are_no_objects_are_passed_over() -> None:
-    assert heard('{"results": {"items": [7], "audio_segments": "x"}}') == Heard(None, 0)
+    assert heard('{"results": {"items": [7], "audio_segments": "x"}}') == Heard(None, None)
 
 
 # --- Call Analytics
@@ -127,7 +132,22 @@ def test_participants_who_say_nothing_do_not_count() -> None:
     assert heard(turns(total=30000)) == Heard(30.0, 0)
 
 
+def test_contact_lens_says_who_speaks_by_participant_and_its_chats_are_no_transcripts() -> None:
+    said = {"EndOffsetMillis": 8000, "Content": "Call me", "ParticipantId": "CUSTOMER"}
+    people = [{"ParticipantId": who, "ParticipantRole": who} for who in ("AGENT", "CUSTOMER")]
+    call = {"Channel": "VOICE", "Participants": people, "Transcript": [said]}
+    assert heard(json.dumps(call)) == Heard(8.0, 1)
+    assert heard(json.dumps({"Transcript": [{"EndOffsetMillis": 8000}]})) == Heard(8.0, None)
+    assert read_transcript(json.dumps(call | {"Channel": "CHAT"}), "a") is None
+
+
 # --- PCA
+
+
+def test_an_ivr_is_no_speaker_and_a_duration_of_zero_is_none() -> None:
+    labels = [{"Speaker": "spk_2", "DisplayText": "Genesys IVR"}]
+    body = parsed(("IVR", 1), ("spk_0", 9.5), ("spk_2", 3), Duration="0.0", SpeakerLabels=labels)
+    assert heard(body) == Heard(9.5, 1)
 
 
 @pytest.mark.parametrize("duration", ["28.67", 28.67])
@@ -146,7 +166,7 @@ def test_without_segments_the_speakers_are_those_whose_talk_was_timed() -> None:
     assert heard(parsed(Duration="12", SpeakerTime=times)) == Heard(12.0, 2)
     assert heard(parsed(("spk_0", 5.0), Duration="12", SpeakerTime=times)) == Heard(12.0, 1)
     assert heard(parsed((None, 5.0), Duration="12", SpeakerTime=times)) == Heard(12.0, 2)
-    assert heard(parsed(Duration="12", SpeakerTime=None)) == Heard(12.0, 0)
+    assert heard(parsed(Duration="12", SpeakerTime=None)) == Heard(12.0, None)
 
 
 @pytest.mark.parametrize(

@@ -56,14 +56,15 @@ class Objects(Protocol):
         """The objects below the folder that this location lies in."""
 
 
-def open_objects(location: str, client: S3Client | None = None) -> Objects:
+def open_objects(location: str, client: S3Client | None = None, *, create: bool = False) -> Objects:
     """The objects below a folder or an `s3://` (or `s3a://`) URL.
 
     Args:
         client: of S3; if not given, one that follows the AWS variables and the default credentials.
+        create: make a folder that does not exist.
 
     Raises:
-        ConfigurationError: a location of another kind, or a folder that does not exist.
+        ConfigurationError: a location of another kind, or a folder that does not exist or cannot be made.
     """
     scheme, found, rest = location.partition("://")
     if found and scheme in ("s3", "s3a"):
@@ -74,6 +75,11 @@ def open_objects(location: str, client: S3Client | None = None) -> Objects:
     if found and scheme != "file":
         raise ConfigurationError(f"{location}: use a folder, or an s3:// URL.")
     root = Path(rest if found else location).expanduser().absolute()
+    if create:
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"{root} cannot be made: {error.strerror}.") from error
     if not root.is_dir():
         raise ConfigurationError(f"{root} is no folder. Check the path, or create it.")
     return FolderObjects(root)

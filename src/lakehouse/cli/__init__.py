@@ -34,6 +34,7 @@ from lakehouse.cli import (
     show,
 )
 from lakehouse.errors import LakehouseError
+from lakehouse.ingest.causes import cause_of
 
 
 def main() -> None:
@@ -56,10 +57,11 @@ def main() -> None:
         _complain(error)
     except Exception as error:
         if not type(error).__module__.startswith(
-            ("pyspark.errors", "delta.exceptions", "botocore.exceptions")
+            ("pyspark.errors", "delta.exceptions", "botocore.exceptions", "py4j.")
         ):
             raise
-        _complain(LakehouseError(str(error).splitlines()[0]))
+        cause = cause_of(str(error))
+        _complain(LakehouseError(f"{cause.text}. {cause.remedy}" if cause.remedy else cause.text))
 
 
 def _complain(error: Exception) -> NoReturn:

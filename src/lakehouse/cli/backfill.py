@@ -123,7 +123,7 @@ def backfill(
     from lakehouse.aws.snapshot import lambda_mappings
     from lakehouse.tables import table as declared
 
-    wanted, target = declared(table), open_objects(landing)
+    wanted, target = declared(table), open_objects(landing, create=True)
     run = None
     if run_job:  # what is wrong with the workspace shows before hours of scanning, not after
         run = prepare(

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from lakehouse.cli.documents import document_options
 from lakehouse.cli.show import bar, format_option, print_rows, say
 
 
@@ -16,13 +17,16 @@ def landing() -> None:
 
 @landing.command()
 @click.option("--landing", "location", required=True, metavar="PATH_OR_URL")
+@document_options
 @format_option
-def check(location: str, style: str) -> None:
+def check(location: str, transcripts: str | None, pca: str | None, style: str) -> None:
     """Read every landed object and report what is torn, empty, misplaced or read by no table.
 
-    The exit status is 1 if something is torn, misplaced or unread.
+    Given where documents lie, report those too that no stream reads. The exit status is 1 if something is
+    torn, unreadable, misplaced or unread.
     """
     from lakehouse.operations.landing import check as look
+    from lakehouse.operations.landing import check_documents
     from lakehouse.tables import TABLES
 
     sources = [t.source for t in TABLES if t.format == "changes"]
@@ -35,13 +39,15 @@ def check(location: str, style: str) -> None:
             tick(done, of)
 
         found = list(look(location, sources, on_progress=progress))
+    for documents in filter(None, (transcripts, pca)):
+        found += check_documents(documents)
     for_people = style == "table"
     if found or not for_people:
         names = ["kind", "object" if for_people else "path", "detail"]
         print_rows(names, ((f.kind, f.path, f.detail) for f in found), style)
     if for_people:
         say(f"{total} objects, {len(found)} to look at.")
-    if any(f.kind in ("torn", "misplaced", "unread") for f in found):
+    if any(f.kind in ("torn", "unreadable", "misplaced", "unread") for f in found):
         sys.exit(1)
 
 

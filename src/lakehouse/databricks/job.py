@@ -1,4 +1,4 @@
-"""Arguments that jobs have, the settings they make, and how a job ends."""
+"""Arguments that jobs have, the settings they make, their session, and how a job ends."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import argparse
 import sys
 from importlib import import_module
 from typing import Any
+
+from pyspark.sql import SparkSession
 
 from lakehouse.errors import ConfigurationError
 from lakehouse.settings import Settings
@@ -56,6 +58,13 @@ def credentials_from(args: argparse.Namespace) -> Any:
     # There on Databricks alone; the package of that name has no credentials elsewhere.
     dbutils = import_module("databricks.sdk.runtime").dbutils
     return dbutils.credentials.getServiceCredentialsProvider(args.service_credential)
+
+
+def utc_session() -> SparkSession:
+    """The session of a job, in UTC: in another zone days shift, and columns that are filled with them."""
+    spark = SparkSession.builder.getOrCreate()
+    spark.conf.set("spark.sql.session.timeZone", "UTC")
+    return spark
 
 
 def end(status: int) -> None:

@@ -20,6 +20,7 @@ from lakehouse.demo.transcript_figures import (
     ListedDocument,
     as_object,
     as_objects,
+    machines,
     whole_milliseconds,
 )
 
@@ -60,13 +61,13 @@ def _calls(documents: Iterable[ListedDocument]) -> Iterator[Figures]:
     newest: dict[str, tuple[Any, str, dict[str, Any]]] = {}
     for name, body, modified in documents:
         match = DOCUMENT_NAME.fullmatch(name)
-        analytics = _analytics(body) if match and match["place"] == "parsedFiles" else None
-        if match is None or analytics is None:
+        document = _document(body) if match and match["place"] == "parsedFiles" else None
+        if match is None or document is None:
             continue
-        candidate = (whole_milliseconds(modified), match["key"], analytics)
+        candidate = (whole_milliseconds(modified), match["key"], document)
         if match["base"] not in newest or candidate[:2] > newest[match["base"]][:2]:
             newest[match["base"]] = candidate
-    return (read(analytics) for *_, analytics in newest.values())
+    return (read(document) for *_, document in newest.values())
 
 
 def insights(call: Figures) -> Iterator[Insight]:
@@ -90,46 +91,52 @@ def insights(call: Figures) -> Iterator[Insight]:
         yield "customer_sentiment_fell", "medium"
 
 
-def read(analytics: Mapping[str, Any]) -> Figures:
-    """The figures of a call from the object `ConversationAnalytics` of its file."""
+def read(document: Mapping[str, Any]) -> Figures:
+    """The figures of a call from its file."""
+    analytics = as_object(document.get("ConversationAnalytics"))
     trends, times = as_object(analytics.get("SentimentTrends")), as_object(analytics.get("SpeakerTime"))
-    speakers = sorted(({*trends} | {*times}) - {NON_TALK})
-    agent, customer = _roles(as_objects(analytics.get("SpeakerLabels")), speakers)
-    agent_talk, customer_talk = _talk(times, agent)
+    speakers = sorted(({*trends} | {*times}) - {NON_TALK} - machines(analytics))
+    agents, customers = _roles(as_objects(analytics.get("SpeakerLabels")), speakers)
+    scores = [_number(as_object(trends.get(agent)).get("SentimentScore")) for agent in agents]
+    customer = as_object(trends.get(customers[0])) if customers else {}
+    ends = [_number(s.get("SegmentEndTime")) for s in as_objects(document.get("SpeechSegments"))]
+    stated, end = _number(analytics.get("Duration")), max((e for e in ends if e is not None), default=None)
+    anybody = bool(agents) and bool({*times} - {NON_TALK})
     return Figures(
-        duration=_number(analytics.get("Duration")),
-        agent_sentiment=_number(as_object(trends.get(agent)).get("SentimentScore")),
-        customer_sentiment=_number(as_object(trends.get(customer)).get("SentimentScore")),
-        agent_talk=agent_talk,
-        customer_talk=customer_talk,
+        duration=stated or (end if end is not None else stated),
+        agent_sentiment=min((score for score in scores if score is not None), default=None),
+        customer_sentiment=_number(customer.get("SentimentScore")),
+        agent_talk=_talk(times, agents) if anybody else None,
+        customer_talk=_talk(times, customers) if anybody else None,
         silence=_seconds(times.get(NON_TALK)),
-        fall=_fall(as_objects(as_object(trends.get(customer)).get("SentimentPerQuarter"))),
+        fall=_fall(as_objects(customer.get("SentimentPerQuarter"))),
     )
 
 
-def _roles(labels: list[dict[str, Any]], speakers: list[str]) -> tuple[str, str]:
-    """Who the agent is, and who the customer: as labelled, else `spk_0` and the first other speaker."""
+def _roles(labels: list[dict[str, Any]], speakers: list[str]) -> tuple[list[str], list[str]]:
+    """The agents, and all others, the labelled customer first; both empty where labels name no agent.
 
-    def labelled(role: str) -> str | None:
-        texts = ((label.get("Speaker"), str(label.get("DisplayText")).strip().lower()) for label in labels)
-        return next((speaker for speaker, text in texts if text == role and isinstance(speaker, str)), None)
-
-    agent = labelled("agent") or "spk_0"
-    others = (speaker for speaker in speakers if speaker != agent)
-    return agent, labelled("customer") or next(others, "")
-
-
-def _talk(times: Mapping[str, Any], agent: str) -> tuple[Decimal | None, Decimal | None]:
-    """Seconds of talk of the agent and of all others; who is not in `times` did not talk.
-
-    Both are None where nobody's talk was timed; the others' is None where one of them is not known.
+    Without any label `spk_0` is the agent.
     """
-    talk = {speaker: _seconds(time) for speaker, time in times.items() if speaker != NON_TALK}
-    if not talk:
-        return None, None
-    agent_talk = talk.pop(agent, Decimal())
-    known = [seconds for seconds in talk.values() if seconds is not None]
-    return agent_talk, sum(known, Decimal()) if len(known) == len(talk) else None
+    told = [
+        (label["Speaker"], "".join(str(label["DisplayText"]).lower().split()))
+        for label in labels
+        if isinstance(label.get("Speaker"), str) and str(label.get("DisplayText") or "").strip()
+    ]
+    agents = [speaker for speaker, role in told if role.rstrip("0123456789") == "agent"]
+    if not agents and told:
+        return [], []
+    agents = list(dict.fromkeys(agents)) or ["spk_0"]
+    customers = {speaker for speaker, role in told if role == "customer"}
+    others = [speaker for speaker in speakers if speaker not in agents]
+    return agents, sorted(others, key=lambda speaker: speaker not in customers)
+
+
+def _talk(times: Mapping[str, Any], speakers: list[str]) -> Decimal | None:
+    """Seconds of talk together; who is not in `times` did not talk. None where one of them is not known."""
+    each = [_seconds(times[speaker]) if speaker in times else Decimal() for speaker in speakers]
+    known = [seconds for seconds in each if seconds is not None]
+    return sum(known, Decimal()) if len(known) == len(each) else None
 
 
 def _fall(quarters: list[dict[str, Any]]) -> Decimal | None:
@@ -142,14 +149,14 @@ def _fall(quarters: list[dict[str, Any]]) -> Decimal | None:
     return first - last if first is not None and last is not None else None
 
 
-def _analytics(body: str | bytes) -> dict[str, Any] | None:
-    """The object `ConversationAnalytics`, with exact numbers; None where the body is no PCA file."""
+def _document(body: str | bytes) -> dict[str, Any] | None:
+    """The file, with exact numbers; None where the body is no PCA file."""
     try:
         document = json.loads(body, parse_float=Decimal)
     except ValueError:
         return None
-    analytics = document.get("ConversationAnalytics") if isinstance(document, dict) else None
-    return analytics if isinstance(analytics, dict) else None
+    found = isinstance(document, dict) and isinstance(document.get("ConversationAnalytics"), dict)
+    return document if found else None
 
 
 def _seconds(time: object) -> Decimal | None:

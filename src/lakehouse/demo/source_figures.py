@@ -108,7 +108,7 @@ def answer_type(heard: Heard) -> str:
         return "Unknown"
     if heard.seconds < 10:
         return "NoAnswer"
-    if heard.speakers >= 2:
+    if heard.speakers is not None and heard.speakers >= 2:
         return "Human"
     return "Voicemail" if heard.speakers == 1 else "Unknown"
 

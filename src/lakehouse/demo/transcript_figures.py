@@ -26,10 +26,10 @@ NO_GUIDS = ("", "None")
 
 @dataclass(frozen=True)
 class Heard:
-    """What a transcript tells: its length in seconds, if that is known, and how many speak."""
+    """What a transcript tells: its length in seconds, and how many speak, if that is known."""
 
     seconds: float | None
-    speakers: int
+    speakers: int | None
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,9 @@ def read_transcript(body: str | bytes, base: str) -> tuple[str, str, Heard] | No
     if isinstance(document.get("results"), dict):
         return base, "standard", _standard(document["results"])
     if isinstance(document.get("Transcript"), list):
-        return base, "call_analytics", _call_analytics(document)
+        # Contact Lens writes the same of chats, which are no calls.
+        calls = document.get("Channel") in (None, "VOICE", "TELEPHONY")
+        return (base, "call_analytics", _call_analytics(document)) if calls else None
     if isinstance(document.get("ConversationAnalytics"), dict):
         guid = document["ConversationAnalytics"].get("GUID")
         known = isinstance(guid, str) and guid not in NO_GUIDS
@@ -94,29 +96,51 @@ def _standard(results: dict[str, Any]) -> Heard:
         *as_objects(results.get("items")),
         *as_objects(as_object(results.get("speaker_labels")).get("segments")),
     ]
-    # Outputs that are split by channel have channel labels instead of speaker labels.
-    speakers = _distinct(entries, "speaker_label") or _distinct(entries, "channel_label")
+    # Outputs that are split by channel have channel labels instead, old ones on the channels alone.
+    channels = as_objects(as_object(results.get("channel_labels")).get("channels"))
+    speakers = (
+        _distinct(entries, "speaker_label")
+        or _distinct(entries, "channel_label")
+        or _distinct([channel for channel in channels if channel.get("items")], "channel_label")
+    )
     seconds = as_number(results.get("audio_duration"))
-    return Heard(_latest(entries, "end_time") if seconds is None else seconds, len(speakers))
+    return Heard(_latest(entries, "end_time") if seconds is None else seconds, len(speakers) or None)
 
 
 def _call_analytics(document: dict[str, Any]) -> Heard:
-    """The stated length, else the latest end of a turn, both in milliseconds; the roles that speak."""
+    """The stated length, else the latest end of a turn, both in milliseconds; those that speak."""
     turns = as_objects(document["Transcript"])
     stated = as_object(document.get("ConversationCharacteristics")).get("TotalConversationDurationMillis")
     millis = as_number(stated)
     if millis is None:
         millis = _latest(turns, "EndOffsetMillis")
-    return Heard(None if millis is None else millis / 1000, len(_distinct(turns, "ParticipantRole")))
+    speakers = _distinct(turns, "ParticipantId") or _distinct(turns, "ParticipantRole")
+    if turns and not speakers:
+        speakers = _distinct(as_objects(document.get("Participants")), "ParticipantRole")
+    return Heard(None if millis is None else millis / 1000, len(speakers) or (None if turns else 0))
 
 
 def _pca(document: dict[str, Any]) -> Heard:
-    """`Duration`, else the latest end of a segment; who speaks in segments, else whose talk was timed."""
+    """`Duration`, else the latest end of a segment; who speaks in segments, else whose talk was timed.
+
+    An IVR is nobody; a duration of 0 is none where a segment ends.
+    """
     analytics, segments = document["ConversationAnalytics"], as_objects(document.get("SpeechSegments"))
-    seconds = as_number(analytics.get("Duration"))
-    timed = as_object(analytics.get("SpeakerTime")).keys() - {NON_TALK}
-    speakers = _distinct(segments, "SegmentSpeaker") or timed
-    return Heard(_latest(segments, "SegmentEndTime") if seconds is None else seconds, len(speakers))
+    seconds, end = as_number(analytics.get("Duration")), _latest(segments, "SegmentEndTime")
+    nobody = machines(analytics) | {NON_TALK}
+    timed = as_object(analytics.get("SpeakerTime")).keys() - nobody
+    speakers = _distinct(segments, "SegmentSpeaker") - nobody or timed
+    return Heard(seconds or (end if end is not None else seconds), len(speakers) or None)
+
+
+def machines(analytics: dict[str, Any]) -> set[str]:
+    """The speakers that are an IVR, by their label or by their name."""
+    labels = as_objects(analytics.get("SpeakerLabels"))
+    return {"IVR"} | {
+        str(one["Speaker"])
+        for one in labels
+        if one.get("Speaker") and "ivr" in str(one.get("DisplayText")).lower().split()
+    }
 
 
 def _latest(entries: list[dict[str, Any]], name: str) -> float | None:

@@ -13,7 +13,8 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from lakehouse import change_record
-from lakehouse.errors import CorruptObjectError, LakehouseError, StreamError
+from lakehouse.errors import CorruptObjectError, LakehouseError, StreamError, UnreadableObjectError
+from lakehouse.ingest.causes import cause_of
 from lakehouse.ingest.lease import exclusive
 from lakehouse.ingest.sources import UNKNOWN_SCHEMA
 
@@ -50,17 +51,11 @@ def note_failure(spark: SparkSession, stream: Streaming, run_id: str, error: Lak
         log.warning("%s is not in ops.failures: %s: %s", error, type(caught).__name__, caught)
 
 
-def explain(stream: Streaming, error: PySparkException) -> LakehouseError:
-    """Turn Spark's error into ours: a landed object that cannot be read, or a stream that stopped."""
-    text = str(error)
-    found = re.search(r"FAILED_READ_FILE[^\]]*\][^:]*?(?:file|path)[: ]+(\S+?)\.?(?:\s|$)", text)
-    if found and stream.reads_documents:
-        return StreamError(stream.name, f"{unquote(found[1])} cannot be read. Mend or remove that document.")
-    if found:
-        detail = (
-            "the object is torn or corrupt" if found[1].endswith((".gz", ".parquet")) else "it cannot be read"
-        )
-        return CorruptObjectError(stream.name, unquote(found[1]), detail)
+def explain(stream: Streaming, error: Exception) -> LakehouseError:
+    """Turn an error of Spark's into ours: an object that cannot be read, or a stream that stopped."""
+    text = str(error) if isinstance(error, PySparkException) else f"{type(error).__name__}: {error}"
+    if isinstance(error, PySparkException):  # over Connect the server's stack comes beside the message
+        text += f"\n{getattr(error, 'getStackTrace', lambda: '')() or ''}"
     _, refused, after = text.partition(UNKNOWN_SCHEMA)
     if refused:
         said, _ = json.JSONDecoder().raw_decode(after)
@@ -69,7 +64,12 @@ def explain(stream: Streaming, error: PySparkException) -> LakehouseError:
             f"{change_record.PARQUET_SCHEMA}: update lakehouse, if a newer writer landed it"
         )
         return CorruptObjectError(stream.name, said["_source_file"], detail)
-    # An error in the batch function comes wrapped in a Python traceback; its own line is the last one.
-    raised = re.findall(r"(?m)^[\w.]+(?:Error|Exception): (.+)$", text)
-    first = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
-    return StreamError(stream.name, (raised[-1] if raised else first)[:1000])
+    cause = cause_of(text)
+    found = re.search(r"FAILED_READ_FILE[^\]]*\][^:]*?(?:file|path)[: ]+(\S+?)\.?(?:\s|$)", text)
+    if found is None:
+        return StreamError(stream.name, f"{cause.text}. {cause.remedy}" if cause.remedy else cause.text)
+    path = unquote(found[1])
+    if cause.torn and not stream.reads_documents:
+        return CorruptObjectError(stream.name, path, cause.text)
+    remedy = "Mend or remove that document." if stream.reads_documents else "Mend that, and run it again."
+    return UnreadableObjectError(stream.name, path, cause.text, cause.remedy or remedy)

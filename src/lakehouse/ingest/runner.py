@@ -21,7 +21,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.streaming.readwriter import DataStreamWriter
 
-from lakehouse.errors import LakehouseError, LeaseHeldError, StreamError
+from lakehouse.errors import LakehouseError, LeaseHeldError
 from lakehouse.ingest import floors
 from lakehouse.ingest.batch import given_up
 from lakehouse.ingest.failures import explain, note_failure
@@ -166,10 +166,8 @@ def _attempt(spark: SparkSession, stream: Streaming, run: Run) -> Result:
         error = None if stream.may_be_held else caught
     except LakehouseError as caught:
         error = caught
-    except PySparkException as caught:
-        error = explain(stream, caught)
     except Exception as caught:  # noqa: BLE001 - the edge of a thread: what is not caught here is lost
-        error = StreamError(stream.name, f"{type(caught).__name__}: {caught}")
+        error = explain(stream, caught)
     if error is not None and not isinstance(error, LeaseHeldError):
         note_failure(spark, stream, run.run_id, error)
     return Result(stream.name, done, time.monotonic() - started, error)

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from lakehouse import change_record
 from lakehouse.errors import ConfigurationError
+from lakehouse.ingest.causes import cause_of
 
 if TYPE_CHECKING:
     from pyarrow import fs
@@ -29,7 +30,7 @@ _PLACE = re.compile(
 _OURS = (change_record.SET_ASIDE_FOLDER, change_record.BACKFILLS_FOLDER)
 _EMPTY_GZIP = gzip.compress(b"", mtime=0)
 
-Kind = Literal["torn", "empty", "misplaced", "unread", "set_aside"]
+Kind = Literal["torn", "unreadable", "empty", "misplaced", "unread", "set_aside"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ def check(
     """Read every object below a landing location and yield what is wrong, in the order of the paths.
 
     torn: the object is cut off or corrupt, or Parquet of an unknown schema; it stops its table's stream.
+    unreadable: it cannot be fetched, for a reason that is not in it; it stops its table's stream too.
     empty: no record in it; harmless, but a writer never lands one.
     misplaced: not `<source>/dt=YYYY-MM-DD/HH=HH/<name>.ndjson.gz` or `.parquet`; streams may not see it.
     unread: of a source that no table reads.
@@ -103,12 +105,36 @@ def check(
         ConfigurationError: nothing lies at the location.
     """
     store = open_store(landing)
-    paths = _list(store, landing)
+    below = len(store.root) + 1
+    listed = [info.path for info in _list(store, landing)]
+    paths = [path for path in listed if path[below:].partition("/")[0] not in _OURS]
     with ThreadPoolExecutor(workers) as pool:
-        for done, found in enumerate(pool.map(lambda p: _look(store, p, sources), paths), start=1):
+        for done, found in enumerate(pool.map(lambda p: _try(store, p, sources), paths), start=1):
             on_progress(done, len(paths))
             if found is not None:
                 yield found
+
+
+def check_documents(location: str) -> Iterator[Finding]:
+    """Yield the documents below a location that no stream reads, in the order of the paths.
+
+    Source: the rules of Spark's file sources: what begins with `_` or `.` is hidden,
+    patterns tell capitals from small letters, an empty file is not opened.
+
+    Raises:
+        ConfigurationError: nothing lies at the location.
+    """
+    store = open_store(location)
+    for info in _list(store, location):
+        place, url = info.path[len(store.root) + 1 :], store.url(info.path)
+        if not place.lower().endswith(".json"):
+            continue
+        if any(part.startswith(".") or (part[0] == "_" and "=" not in part) for part in place.split("/")):
+            yield Finding("unread", url, "what begins with _ or . is hidden from every stream; rename it")
+        elif not place.endswith(".json"):
+            yield Finding("unread", url, "streams read *.json, in small letters; rename it")
+        elif not info.size:
+            yield Finding("empty", url, "an empty document is not read; write it again, or remove it")
 
 
 def set_aside(location: str) -> str:
@@ -205,15 +231,23 @@ def _objects(store: Store, folder: str, *, may_be_missing: bool = True) -> list[
     return [info for info in found if info.type == fs.FileType.File]
 
 
-def _list(store: Store, landing: str) -> list[str]:
+def _list(store: Store, landing: str) -> list[fs.FileInfo]:
     try:
         found = _objects(store, store.root, may_be_missing=False)
     except FileNotFoundError:
         raise ConfigurationError(
             f"Nothing lies at {landing}. Check the path, the bucket and the prefix."
         ) from None
-    below = len(store.root) + 1
-    return sorted(info.path for info in found if info.path[below:].partition("/")[0] not in _OURS)
+    return sorted(found, key=lambda info: str(info.path))
+
+
+def _try(store: Store, path: str, sources: Sequence[str]) -> Finding | None:
+    """`_look`; what cannot be fetched is a finding too, and the others are looked at all the same."""
+    try:
+        return _look(store, path, sources)
+    except OSError as error:
+        cause = cause_of(f"{type(error).__name__}: {error}")
+        return Finding("unreadable", store.url(path), f"{cause.text}. {cause.remedy}".strip())
 
 
 def _look(store: Store, path: str, sources: Sequence[str]) -> Finding | None:

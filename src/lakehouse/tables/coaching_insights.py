@@ -16,9 +16,18 @@ from pyspark.sql import functions as F
 
 from lakehouse.sql.values import utc_day
 from lakehouse.table import Column, Table, View
-from lakehouse.tables.document_members import UNKNOWN_SHAPE, folded, is_object, known, list_of, member
+from lakehouse.tables.document_members import (
+    NON_TALK,
+    UNKNOWN_SHAPE,
+    folded,
+    is_object,
+    known,
+    list_of,
+    machine_speakers,
+    member,
+    speaker_labels,
+)
 
-_NON_TALK = "NonTalkTime"  # stands beside the speakers
 _QUARTERS = "array<struct<Quarter: string, Score: string>>"
 _TRENDS = f"map<string, struct<SentimentScore: string, SentimentPerQuarter: {_QUARTERS}>>"
 
@@ -168,53 +177,56 @@ def _transform(df: DataFrame, *, thresholds: Thresholds) -> DataFrame:
 
 
 def _roles(df: DataFrame) -> DataFrame:
-    """`_agent` and `_customer`: labels of the speakers."""
-    labels = list_of("ConversationAnalytics.SpeakerLabels", "struct<Speaker: string, DisplayText: string>")
+    """`_agents` and `_others`: speakers of either side; null where some are labelled, but no agent.
 
-    def labelled(role: str) -> SparkColumn:
-        found = F.filter(
-            "_labels",
-            lambda one: (
-                one["Speaker"].isNotNull()
-                & (F.regexp_replace(F.lower(one["DisplayText"]), r"\s", "") == role)
-            ),
-        )
-        return F.get(found, F.lit(0))["Speaker"]
-
+    Agents are labelled Agent, Agent 1, Agent 2… Without any label spk_0 is the agent, by PCA's convention; of
+    labels in other words nothing is guessed. What an IVR said is nobody's.
+    """
     trends = member("ConversationAnalytics.SentimentTrends", _TRENDS)
     times = member("ConversationAnalytics.SpeakerTime", "map<string, struct<TotalTimeSecs: string>>")
+    labels = F.filter(
+        F.transform(
+            speaker_labels(),
+            lambda one: F.struct(
+                one["Speaker"].alias("speaker"),
+                F.regexp_replace(F.lower(one["DisplayText"]), r"\s", "").alias("role"),
+            ),
+        ),
+        lambda one: one["speaker"].isNotNull() & (one["role"] != ""),
+    )
     df = df.select("*", labels.alias("_labels"), trends.alias("_trends"), times.alias("_times"))
+
+    def labelled(role: str) -> SparkColumn:
+        found = F.filter("_labels", lambda one: one["role"].rlike(role))
+        return F.transform(found, lambda one: one["speaker"])
+
     names = F.concat(
         *(F.coalesce(F.map_keys(m), F.array().cast("array<string>")) for m in ("_trends", "_times"))
     )
     df = df.select(
         "*",
-        F.array_sort(F.array_remove(names, _NON_TALK)).alias("_names"),
-        labelled("agent").alias("_labelled_agent"),
-        labelled("customer").alias("_labelled_customer"),
+        F.array_distinct(labelled(r"^agent\d*$")).alias("_told"),
+        labelled("^customer$").alias("_customers"),
+        F.array_sort(
+            F.array_distinct(F.array_except(F.array_remove(names, NON_TALK), machine_speakers()))
+        ).alias("_names"),
     )
-    # spk_0 is the agent by convention, but not where the file says that it is the customer.
-    assumed = F.when(F.col("_labelled_customer") == "spk_0", _other_than("_labelled_customer")).otherwise(
-        "spk_0"
-    )
+    is_told, is_labelled = F.size("_told") > 0, F.size("_labels") > 0
     df = df.select(
         "*",
-        F.coalesce("_labelled_agent", assumed).alias("_agent"),
-        F.when(F.col("_labelled_agent").isNotNull(), "labels").otherwise("assumed").alias("roles_source"),
+        F.when(is_told, F.col("_told")).when(~is_labelled, F.array(F.lit("spk_0"))).alias("_agents"),
+        F.when(is_told, "told").when(is_labelled, "unknown").otherwise("assumed").alias("roles_source"),
     )
-    said = F.when(F.col("_labelled_customer") != F.col("_agent"), F.col("_labelled_customer"))
-    return df.select("*", F.coalesce(said, _other_than("_agent")).alias("_customer"))
-
-
-def _other_than(speaker: str) -> SparkColumn:
-    """The first other speaker by name."""
-    return F.get(F.filter("_names", lambda name: name != F.col(speaker)), F.lit(0))
+    others = F.array_except("_names", "_agents")
+    # The customer's own words count before those of others who are no agent.
+    first = F.filter(others, lambda name: F.array_contains("_customers", name))
+    return df.select(
+        "*", others.alias("_others"), F.get(F.concat(first, others), F.lit(0)).alias("_customer")
+    )
 
 
 def _read(df: DataFrame) -> DataFrame:
     """The figures of a call, as decimals, and the columns that show them."""
-    talkers = F.map_filter("_times", lambda name, _: name != _NON_TALK)
-    others = F.map_values(F.map_filter("_talkers", lambda name, _: name != F.col("_agent")))
     quarters = F.array_sort(
         F.filter(
             F.transform(
@@ -224,26 +236,27 @@ def _read(df: DataFrame) -> DataFrame:
             lambda q: q["quarter"].isNotNull(),
         )
     )
-    zero = F.lit(0).cast("decimal(24,12)")
-    df = df.select("*", talkers.alias("_talkers"), quarters.alias("_quarters"))
-    agent_talk = F.when(
-        F.map_contains_key("_talkers", F.col("_agent")),
-        _seconds(F.element_at("_talkers", F.col("_agent"))["TotalTimeSecs"]),
-    ).otherwise(zero)
-    customer_talk = F.aggregate(
-        F.transform(others, lambda time: _seconds(time["TotalTimeSecs"])),
-        zero,
-        lambda total, time: (total + time).try_cast("decimal(24,12)"),
+    stated = _seconds(member("ConversationAnalytics.Duration", "string"))
+    ends = F.array_max(
+        F.transform(
+            list_of("SpeechSegments", "struct<SegmentEndTime: string>"),
+            lambda segment: _seconds(segment["SegmentEndTime"]),
+        )
     )
-    anybody, several = F.size("_talkers") > 0, F.size("_quarters") > 1
+    df = df.select("*", quarters.alias("_quarters"))
+    anybody = F.size(F.map_filter("_times", lambda name, _: name != NON_TALK)) > 0
+    several = F.size("_quarters") > 1
+    scores = F.transform("_agents", lambda name: _exact(F.element_at("_trends", name)["SentimentScore"]))
     df = df.withColumns(
         {
-            "_duration": _seconds(member("ConversationAnalytics.Duration", "string")),
-            "_agent_sentiment": _exact(F.element_at("_trends", F.col("_agent"))["SentimentScore"]),
+            # 0.0 where turns lack words, as those of a streaming transcript do.
+            "_duration": F.coalesce(F.when(stated > 0, stated), ends, stated),
+            # Of several agents the one who was the most negative.
+            "_agent_sentiment": F.array_min(scores),
             "_customer_sentiment": _exact(F.element_at("_trends", F.col("_customer"))["SentimentScore"]),
-            "_agent_talk": F.when(anybody, agent_talk),
-            "_customer_talk": F.when(anybody, customer_talk),
-            "_non_talk": _seconds(F.element_at("_times", F.lit(_NON_TALK))["TotalTimeSecs"]),
+            "_agent_talk": F.when(anybody, _talk("_agents")),
+            "_customer_talk": F.when(anybody, _talk("_others")),
+            "_non_talk": _seconds(F.element_at("_times", F.lit(NON_TALK))["TotalTimeSecs"]),
             "_first_quarter": F.when(several, F.get("_quarters", F.lit(0))["score"]),
             "_last_quarter": F.when(several, F.element_at("_quarters", F.lit(-1))["score"]),
         }
@@ -268,6 +281,18 @@ def _read(df: DataFrame) -> DataFrame:
     )
 
 
+def _talk(speakers: str) -> SparkColumn:
+    """Seconds of talk of some speakers together; who is not in the file's times has not talked."""
+    zero = F.lit(0).cast("decimal(24,12)")
+    each = F.transform(
+        speakers,
+        lambda name: F.when(
+            F.map_contains_key("_times", name), _seconds(F.element_at("_times", name)["TotalTimeSecs"])
+        ).otherwise(zero),
+    )
+    return F.aggregate(each, zero, lambda total, time: (total + time).try_cast("decimal(24,12)"))
+
+
 def coaching_insights(*, thresholds: Thresholds = Thresholds()) -> Table:
     """The table.
 
@@ -290,12 +315,19 @@ def coaching_insights(*, thresholds: Thresholds = Thresholds()) -> Table:
             Column("conversation_time_raw", "string", "Start of the call as the file says it; no zone."),
             Column("created_at", "timestamp", "When the file was written."),
             Column("duration_seconds", "double", "Length of the call in seconds."),
-            Column("agent_sentiment", "double", "Sentiment of the agent, -5 to 5."),
+            Column(
+                "agent_sentiment", "double", "Sentiment of the agent, -5 to 5; of several, the most negative."
+            ),
             Column("customer_sentiment", "double", "Sentiment of the customer, -5 to 5."),
-            Column("agent_talk_seconds", "double", "How long the agent talked."),
-            Column("customer_talk_seconds", "double", "How long everybody else talked."),
+            Column("agent_talk_seconds", "double", "How long the agents talked."),
+            Column("customer_talk_seconds", "double", "How long everybody else talked, but for an IVR."),
             Column("non_talk_seconds", "double", "How long nobody talked."),
-            Column("roles_source", "string", "Who the agent is: by labels, or assumed to be spk_0."),
+            Column(
+                "roles_source",
+                "string",
+                "Who the agent is: told by labels, assumed to be spk_0 where there are none, or unknown "
+                "where no label says agent.",
+            ),
             Column("evidence", "string", "The figures that the rule looked at, as JSON.", pii=True),
             Column("message", "string", "The insight in words.", pii=True),
             Column("s3_key", "string", "Key of the file."),

@@ -10,6 +10,9 @@ UNKNOWN_SHAPE = "unknown_document_shape"
 
 _TWIN = r"(^|/)redacted-([^/]*)$"
 
+NON_TALK = "NonTalkTime"
+"""In PCA's SpeakerTime: stands beside the speakers, and is none."""
+
 
 def member(path: str, as_type: str) -> Column:
     """The member at a path (`results.items`), null where there is none or it has another shape."""
@@ -37,5 +40,23 @@ def folded(name: str | Column) -> Column:
 
 
 def is_redacted() -> Column:
-    """Whether the document is such a twin."""
-    return F.col("_document_key").rlike(_TWIN)
+    """Whether personal data was redacted in the document: by its name, or by what it says of itself."""
+    return (
+        F.col("_document_key").rlike(_TWIN)
+        | F.coalesce(member("isRedacted", "boolean"), F.lit(False))
+        | F.coalesce(F.lower(member("ContentMetadata.Output", "string")) == "redacted", F.lit(False))
+    )
+
+
+def speaker_labels() -> Column:
+    """PCA's labels of the speakers: array of `Speaker`, `DisplayText`, as they are written."""
+    return list_of("ConversationAnalytics.SpeakerLabels", "struct<Speaker: string, DisplayText: string>")
+
+
+def machine_speakers() -> Column:
+    """The speakers of a PCA file that are nobody: what an IVR said is put on a channel of its own.
+
+    Source: PCA's reading of Genesys contact trace records, which names it `IVR`, shown as `Genesys IVR`.
+    """
+    labelled = F.filter(speaker_labels(), lambda one: one["DisplayText"].rlike(r"(?i)\bIVR\b"))
+    return F.concat(F.transform(labelled, lambda one: one["Speaker"]), F.array(F.lit("IVR")))

@@ -1,7 +1,7 @@
 """transcripts: one row per transcript, from what Amazon Transcribe and Post Call Analytics (PCA) write.
 
-Three shapes: Transcribe's standard output, that of Transcribe Call Analytics, and PCA's parsed files. A
-document is told by its members, never by its path.
+Three shapes: Transcribe's standard output, that of Transcribe Call Analytics, which is also Contact Lens's,
+and PCA's parsed files. A document is told by its members, never by its path.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from pyspark.sql import functions as F
 
 from lakehouse.table import Column, Table
 from lakehouse.tables.document_members import (
+    NON_TALK,
     UNKNOWN_SHAPE,
     folded,
     is_object,
     is_redacted,
     known,
     list_of,
+    machine_speakers,
     member,
 )
 
@@ -28,10 +30,18 @@ ID_PATTERN = r"([^/]+?)(?:\.json)?$"
 
 _PLACES = ("results.audio_segments", "results.items", "results.speaker_labels.segments")
 _PART = "struct<end_time: string, speaker_label: string, channel_label: string, type: string>"
-_TURN = "struct<EndOffsetMillis: string, ParticipantRole: string, Items: array<struct<Type: string>>>"
+_CHANNEL = "struct<channel_label: string, items: array<variant>>"
+_LANGUAGE = "struct<language_code: string, duration_in_seconds: string>"
+_TURN = (
+    "struct<EndOffsetMillis: string, AbsoluteTime: string, ParticipantId: string, ParticipantRole: string, "
+    "Content: string, Items: array<struct<Type: string>>>"
+)
 _SEGMENT = (
     "struct<SegmentEndTime: string, SegmentSpeaker: string, WordConfidence: array<struct<Text: string>>>"
 )
+
+WITHOUT_AUDIO = "without_audio"
+"""Reason in quarantine of a document of Contact Lens that is about no call: a chat, a task, an e-mail."""
 
 
 def _number(text: SparkColumn) -> SparkColumn:
@@ -44,14 +54,18 @@ def _latest(parts: SparkColumn, end: str) -> SparkColumn:
     return F.array_max(F.transform(parts, lambda part: _number(part[end])))
 
 
+def _distinct(names: SparkColumn) -> SparkColumn:
+    return F.size(F.array_distinct(F.array_compact(names)))
+
+
 def _speakers(parts: SparkColumn, label: str) -> SparkColumn:
     """How many labels there are."""
-    return F.size(F.array_distinct(F.array_compact(F.transform(parts, lambda part: part[label]))))
+    return _distinct(F.transform(parts, lambda part: part[label]))
 
 
 def _any(*counts: SparkColumn) -> SparkColumn:
-    """The first count that is not 0."""
-    return F.coalesce(*(F.when(count > 0, count) for count in counts), F.lit(0))
+    """The first count that is not 0; null, not known, if all are."""
+    return F.coalesce(*(F.when(count > 0, count) for count in counts))
 
 
 def _said(kind: SparkColumn) -> SparkColumn:
@@ -78,11 +92,23 @@ def _told(
 def _standard() -> SparkColumn:
     parts = F.col("_parts")
     stated = _number(member("results.audio_duration", "string"))
+    languages = F.transform(
+        list_of("results.language_codes", _LANGUAGE),
+        lambda one: F.struct(_number(one["duration_in_seconds"]), one["language_code"].alias("code")),
+    )
+    heard = F.filter(
+        list_of("results.channel_labels.channels", _CHANNEL), lambda channel: F.size(channel["items"]) > 0
+    )
     return _told(
-        member("results.language_code", "string"),
+        # Of several languages the one that was spoken the longest.
+        F.coalesce(member("results.language_code", "string"), F.array_max(languages)["code"]),
         {"audio_duration": stated, "end_time": _latest(parts, "end_time")},
-        # Outputs that are split by channel have channel labels instead of speaker labels.
-        _any(_speakers(parts, "speaker_label"), _speakers(parts, "channel_label")),
+        # Outputs that are split by channel have channel labels instead, those of 2020 on the channels alone.
+        _any(
+            _speakers(parts, "speaker_label"),
+            _speakers(parts, "channel_label"),
+            _speakers(heard, "channel_label"),
+        ),
         F.size(F.filter(parts, lambda part: _said(part["type"]))),
     )
 
@@ -90,7 +116,15 @@ def _standard() -> SparkColumn:
 def _call_analytics() -> SparkColumn:
     turns, total = F.col("_turns"), "ConversationCharacteristics.TotalConversationDurationMillis"
     taking_part = _speakers(list_of("Participants", "struct<ParticipantRole: string>"), "ParticipantRole")
-    words = F.flatten(F.array_compact(F.transform(turns, lambda turn: turn["Items"])))
+    who = F.transform(turns, lambda turn: F.coalesce(turn["ParticipantId"], turn["ParticipantRole"]))
+    spoken = F.transform(
+        turns,
+        lambda turn: F.coalesce(
+            F.size(F.filter(turn["Items"], lambda word: _said(word["Type"]))),
+            F.size(F.filter(F.split(turn["Content"], r"\s+"), lambda word: word.rlike(r"[\p{L}\p{N}]"))),
+            F.lit(0),
+        ),
+    )
     return _told(
         member("LanguageCode", "string"),
         {
@@ -98,23 +132,39 @@ def _call_analytics() -> SparkColumn:
             "EndOffsetMillis": _latest(turns, "EndOffsetMillis") / 1000,
         },
         # Participants[] names both, also where nobody speaks.
-        F.when(F.size(turns) > 0, _any(_speakers(turns, "ParticipantRole"), taking_part)).otherwise(0),
-        F.size(F.filter(words, lambda word: _said(word["Type"]))),
+        F.when(F.size(turns) > 0, _any(_distinct(who), taking_part)).otherwise(0),
+        F.aggregate(spoken, F.lit(0), lambda total, count: total + count),
     )
+
+
+def _without_audio() -> SparkColumn:
+    """Whether a document of Contact Lens is about no call."""
+    turns, channel = F.col("_turns"), F.upper(member("Channel", "string"))
+    by_the_clock = F.exists(turns, lambda turn: turn["AbsoluteTime"].isNotNull()) & ~F.exists(
+        turns, lambda turn: turn["EndOffsetMillis"].isNotNull()
+    )
+    return F.coalesce(~channel.isin("VOICE", "TELEPHONY"), by_the_clock)
 
 
 def _pca() -> SparkColumn:
     segments = F.col("_segments")
     times = member("ConversationAnalytics.SpeakerTime", "map<string, variant>")
+    timed = F.array_remove(F.coalesce(F.map_keys(times), F.array()), NON_TALK)
+    machines = machine_speakers()
+    stated = _number(member("ConversationAnalytics.Duration", "string"))
+    ends = _latest(segments, "SegmentEndTime")
     return _told(
         member("ConversationAnalytics.LanguageCode", "string"),
         {
-            "Duration": _number(member("ConversationAnalytics.Duration", "string")),
-            "SegmentEndTime": _latest(segments, "SegmentEndTime"),
+            # 0.0 where turns lack words, as those of a streaming transcript do.
+            "Duration": F.when((stated > 0) | ends.isNull(), stated),
+            "SegmentEndTime": ends,
         },
         _any(
-            _speakers(segments, "SegmentSpeaker"),
-            F.size(F.array_remove(F.coalesce(F.map_keys(times), F.array()), "NonTalkTime")),
+            _distinct(
+                F.array_except(F.transform(segments, lambda segment: segment["SegmentSpeaker"]), machines)
+            ),
+            _distinct(F.array_except(timed, machines)),
         ),
         F.size(F.flatten(F.array_compact(F.transform(segments, lambda segment: segment["WordConfidence"])))),
     )
@@ -141,6 +191,9 @@ def _transform(df: DataFrame, *, id_pattern: str) -> DataFrame:
     named = folded(F.regexp_extract("_document_key", id_pattern, 1))
     guid = known(member("ConversationAnalytics.GUID", "string"))
     unknown = F.col("shape").isNull()
+    silent = (F.col("shape") == "call_analytics") & _without_audio()
+    problem = F.when(unknown, UNKNOWN_SHAPE).when(silent, WITHOUT_AUDIO)
+    no_call = "a document of Contact Lens about a chat, a task or an e-mail; transcripts are of calls"
     looked_for = (
         "no object `results` (Transcribe), no array `Transcript` (Call Analytics), "
         "no object `ConversationAnalytics` (PCA)"
@@ -151,8 +204,8 @@ def _transform(df: DataFrame, *, id_pattern: str) -> DataFrame:
         F.coalesce(F.when(F.col("shape") == "pca", guid), named).alias("transcript_id"),
         F.col("_document_key").alias("s3_key"),
         is_redacted().alias("redacted"),
-        F.coalesce("_problem", F.when(unknown, UNKNOWN_SHAPE)).alias("_problem"),
-        F.coalesce("_detail", F.when(unknown, looked_for)).alias("_detail"),
+        F.coalesce("_problem", problem).alias("_problem"),
+        F.coalesce("_detail", F.when(unknown, looked_for).when(silent, no_call)).alias("_detail"),
         # A PCA file of an id that Transcribe's own transcript has loses to it, whichever is newer: "-" sorts
         # below every digit.
         F.when(F.col("shape") == "pca", F.concat(F.lit("-"), "_sequence"))
@@ -186,10 +239,19 @@ def transcripts(*, id_pattern: str = ID_PATTERN) -> Table:
             Column("language", "string", "Language of the transcript, where it says so."),
             Column("duration_seconds", "double", "Length of the audio in seconds."),
             Column("duration_source", "string", "Which member told the duration."),
-            Column("speaker_count", "int", "Number of distinct speakers, or of channels."),
+            Column(
+                "speaker_count",
+                "int",
+                "Number of distinct speakers, or of channels on which somebody speaks; null if nothing tells "
+                "speakers apart.",
+            ),
             Column("word_count", "int", "Number of spoken words."),
             Column("s3_key", "string", "Key of the document."),
-            Column("redacted", "boolean", "True if the redacted twin of the transcript was read."),
+            Column(
+                "redacted",
+                "boolean",
+                "True if the transcript that was read is redacted, by its name or its words.",
+            ),
         ),
         transform=partial(_transform, id_pattern=id_pattern),
     )
