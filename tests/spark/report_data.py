@@ -225,6 +225,24 @@ def fill(lake: Lake) -> None:
             for table in ("calls", "scorecards")
         ],
     )
+    put(
+        lake,
+        "ops",
+        "followed",
+        [
+            {
+                "stream": "metrics/0123456789ab",
+                "batch_id": 0,
+                "follower": "metrics",
+                "table_name": "metric_events",
+                "started_at": DAY,
+                "finished_at": DAY,
+                "changes": 20,
+                "entities": 7,
+                "committed_at": DAY,
+            }
+        ],
+    )
     put_bad(lake, "calls", *((f"a secret record {i}", "not_json", DAY) for i in range(0, 9, 2)))
     put_bad(
         lake,

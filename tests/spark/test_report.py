@@ -251,7 +251,7 @@ def test_a_stream_has_a_row_for_each_table_that_it_feeds() -> None:
     fed = (("calls", "calls"), ("pca_calls", "transcripts"), ("pca_calls", "coaching_insights"), ("w", None))
     counts = dict.fromkeys(("batches", "records", "upserts", "deletes", "stale", "quarantined", "misfits"), 1)
     rows = [{"stream": f"{s}/0123", "table_name": t, "last_batch": None} | counts for s, t in fed]
-    (_, streams, _) = freshness({"tables": [], "streams": rows, "quarantine": []}).figures
+    (_, _, streams, _) = freshness({"tables": [], "followers": [], "streams": rows, "quarantine": []}).figures
     assert [row[0] for row in streams.table.rows] == [
         "calls",
         "pca_calls \N{RIGHTWARDS ARROW} transcripts",

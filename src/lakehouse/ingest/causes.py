@@ -78,7 +78,7 @@ _KNOWN: Final = (
     (
         r"ZipException|EOFException|Unexpected end of|incorrect (header|data) check|Checksum(Exc| error)"
         r"|invalid (block|stored|distance|literal|code|bit)|[Nn]ot (a|in) (GZIP|gzip)|is not a Parquet file"
-        r"|[Cc]orrupt|could not read (page|footer)|CRC",
+        r"|[Cc]orrupt|could not read (page|footer)|footer is too large|CRC",
         Cause("the object is torn or corrupt", torn=True),
     ),
 )

@@ -56,6 +56,15 @@ def explain(stream: Streaming, error: Exception) -> LakehouseError:
     text = str(error) if isinstance(error, PySparkException) else f"{type(error).__name__}: {error}"
     if isinstance(error, PySparkException):  # over Connect the server's stack comes beside the message
         text += f"\n{getattr(error, 'getStackTrace', lambda: '')() or ''}"
+    cause = cause_of(text)
+    # First: the text may have the query's plan in it, which says what a row of an unknown schema would raise.
+    found = re.search(r"FAILED_READ_FILE[^\]]*\][^:]*?(?:file|path)[: ]+(\S+?)\.?(?:\s|$)", text)
+    if found:
+        path = unquote(found[1])
+        if cause.torn and not stream.reads_documents:
+            return CorruptObjectError(stream.name, path, cause.text)
+        remedy = "Mend or remove that document." if stream.reads_documents else "Mend that, and run it again."
+        return UnreadableObjectError(stream.name, path, cause.text, cause.remedy or remedy)
     _, refused, after = text.partition(UNKNOWN_SCHEMA)
     if refused:
         said, _ = json.JSONDecoder().raw_decode(after)
@@ -64,12 +73,4 @@ def explain(stream: Streaming, error: Exception) -> LakehouseError:
             f"{change_record.PARQUET_SCHEMA}: update lakehouse, if a newer writer landed it"
         )
         return CorruptObjectError(stream.name, said["_source_file"], detail)
-    cause = cause_of(text)
-    found = re.search(r"FAILED_READ_FILE[^\]]*\][^:]*?(?:file|path)[: ]+(\S+?)\.?(?:\s|$)", text)
-    if found is None:
-        return StreamError(stream.name, f"{cause.text}. {cause.remedy}" if cause.remedy else cause.text)
-    path = unquote(found[1])
-    if cause.torn and not stream.reads_documents:
-        return CorruptObjectError(stream.name, path, cause.text)
-    remedy = "Mend or remove that document." if stream.reads_documents else "Mend that, and run it again."
-    return UnreadableObjectError(stream.name, path, cause.text, cause.remedy or remedy)
+    return StreamError(stream.name, f"{cause.text}. {cause.remedy}" if cause.remedy else cause.text)
