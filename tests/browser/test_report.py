@@ -245,6 +245,6 @@ def test_the_command_writes_a_report_of_an_empty_warehouse(nothing: Path) -> Non
 def test_a_report_of_nothing_is_a_page_like_any_other(browser: Browser, nothing: Path) -> None:
     page = _open(browser, nothing)
     assert page.run("charts().length") == 0
-    assert page.run("document.querySelectorAll('.empty').length") == CHARTS + 2
+    assert page.run("document.querySelectorAll('.empty').length") == CHARTS + 3
     assert page.run("contrasts()")["least"] >= 4.5
     assert not page.told("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")

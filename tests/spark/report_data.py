@@ -46,6 +46,7 @@ NOTHING = (
     "No supply or demand was reported so far.",
     "No alert is open.",
     "No coaching insights in the period.",
+    "Nothing follows a table yet.",
     "No batch has come in so far.",
     "Quarantine is empty",
 )
