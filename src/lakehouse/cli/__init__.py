@@ -60,8 +60,7 @@ def main() -> None:
             ("pyspark.errors", "delta.exceptions", "botocore.exceptions", "py4j.")
         ):
             raise
-        cause = cause_of(str(error))
-        _complain(LakehouseError(f"{cause.text}. {cause.remedy}" if cause.remedy else cause.text))
+        _complain(LakehouseError(str(cause_of(str(error)))))
 
 
 def _complain(error: Exception) -> NoReturn:

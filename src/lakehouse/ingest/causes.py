@@ -25,6 +25,9 @@ class Cause:
     remedy: str = ""
     torn: bool = False
 
+    def __str__(self) -> str:
+        return f"{self.text}. {self.remedy}" if self.remedy else self.text
+
 
 _KNOWN: Final = (
     (
@@ -118,12 +121,10 @@ def _innermost(text: str) -> str:
         for _, kind, said in raised
         if not kind.startswith(_OF_JAVA) and not said.startswith(_CALLED)
     ]
-    java = [
-        said for caused, kind, said in raised if kind.startswith(_OF_JAVA) and (caused or _CALLED in text)
-    ]
-    first = [line.strip() for line in text.splitlines() if line.strip()]
-    found = (java if called else python or java) or first or ["unknown"]
-    said = found[0] if found is first else found[-1]
+    java = [said for caused, kind, said in raised if kind.startswith(_OF_JAVA) and (caused or called)]
+    inner = java if called else python or java
+    first = next((line.strip() for line in text.splitlines() if line.strip()), "unknown")
+    said = inner[-1] if inner else first
     return re.sub(
         r"^(The stream of '[^']*' stopped|\[STREAM_FAILED\] .*? terminated with exception): ", "", said
     )

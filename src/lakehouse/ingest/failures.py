@@ -53,11 +53,10 @@ def note_failure(spark: SparkSession, stream: Streaming, run_id: str, error: Lak
 
 def explain(stream: Streaming, error: Exception) -> LakehouseError:
     """Turn an error of Spark's into ours: an object that cannot be read, or a stream that stopped."""
-    text = str(error) if isinstance(error, PySparkException) else f"{type(error).__name__}: {error}"
+    text = f"{type(error).__name__}: {error}"
     if isinstance(error, PySparkException):  # over Connect the server's stack comes beside the message
-        text += f"\n{getattr(error, 'getStackTrace', lambda: '')() or ''}"
+        text = f"{error}\n{getattr(error, 'getStackTrace', lambda: '')() or ''}"
     cause = cause_of(text)
-    # First: the text may have the query's plan in it, which says what a row of an unknown schema would raise.
     found = re.search(r"FAILED_READ_FILE[^\]]*\][^:]*?(?:file|path)[: ]+(\S+?)\.?(?:\s|$)", text)
     if found:
         path = unquote(found[1])
@@ -65,12 +64,13 @@ def explain(stream: Streaming, error: Exception) -> LakehouseError:
             return CorruptObjectError(stream.name, path, cause.text)
         remedy = "Mend or remove that document." if stream.reads_documents else "Mend that, and run it again."
         return UnreadableObjectError(stream.name, path, cause.text, cause.remedy or remedy)
-    _, refused, after = text.partition(UNKNOWN_SCHEMA)
+    # As it was raised: the query's plan, which may be in the text too, has no JSON behind these words.
+    refused = re.search(re.escape(UNKNOWN_SCHEMA) + r"(?=\{)", text)
     if refused:
-        said, _ = json.JSONDecoder().raw_decode(after)
+        said, _ = json.JSONDecoder().raw_decode(text[refused.end() :])
         detail = (
             f"its schema is {said.get('version', 'not told')}, and this version of lakehouse reads "
             f"{change_record.PARQUET_SCHEMA}: update lakehouse, if a newer writer landed it"
         )
         return CorruptObjectError(stream.name, said["_source_file"], detail)
-    return StreamError(stream.name, f"{cause.text}. {cause.remedy}" if cause.remedy else cause.text)
+    return StreamError(stream.name, str(cause))

@@ -246,8 +246,7 @@ def _try(store: Store, path: str, sources: Sequence[str]) -> Finding | None:
     try:
         return _look(store, path, sources)
     except OSError as error:
-        cause = cause_of(f"{type(error).__name__}: {error}")
-        return Finding("unreadable", store.url(path), f"{cause.text}. {cause.remedy}".strip())
+        return Finding("unreadable", store.url(path), str(cause_of(f"{type(error).__name__}: {error}")))
 
 
 def _look(store: Store, path: str, sources: Sequence[str]) -> Finding | None:
